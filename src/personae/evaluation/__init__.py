@@ -1,0 +1,1 @@
+"""Pictures to rows: run a whole set, resume, compare."""

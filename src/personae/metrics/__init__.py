@@ -1,0 +1,1 @@
+"""Scores of one picture, and what rewards are made of."""

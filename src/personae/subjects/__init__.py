@@ -1,0 +1,1 @@
+"""The vocabulary: subjects, references, boxes, scenes. NumPy and Pillow only."""

@@ -1,0 +1,1 @@
+"""Pretrained eyes behind small protocols."""
