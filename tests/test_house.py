@@ -97,7 +97,8 @@ def test_import_is_light_and_offline() -> None:
         "def refuse(*a, **k): raise AssertionError('network at import')\n"
         "socket.socket.connect = refuse\n"
         "import personae.cli\n"
-        "heavy = {'transformers', 'torchvision', 'dlib', 'onnxruntime', 'skimage'} & set(sys.modules)\n"
+        "names = {'transformers', 'torchvision', 'dlib', 'onnxruntime', 'skimage'}\n"
+        "heavy = names & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,6 +16,7 @@ __all__ = ["MAX_PIXELS", "MIN_SIDE_PX", "SUFFIXES", "read_mask", "read_picture",
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 64_000_000
 MIN_SIDE_PX = 16
+_TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} million pixels; scale it down"
 # A mask is soft at its edges when it was stored as JPEG; the middle splits it (MuDI's code uses
 # 122 in one place and 128 in another).
 _MASK_THRESHOLD = 128
@@ -97,17 +98,16 @@ def _opened(path: Path) -> Image.Image:
         raise DataError(
             f"{path}: not a picture that can be read; expected PNG, JPEG or WebP"
         ) from None
-    except (Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: {_TOO_LARGE}") from None
+    except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path}: cannot be opened as a picture ({error})") from error
 
 
 def _check_size(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise DataError(
-            f"{path}: {width}x{height} is more than {MAX_PIXELS // 1_000_000} million pixels; "
-            "scale it down"
-        )
+        raise DataError(f"{path}: {width}x{height}, {_TOO_LARGE}")
     if min(width, height) < MIN_SIDE_PX:
         raise DataError(
             f"{path}: {width}x{height} is too small to look at; "

@@ -1,0 +1,126 @@
+"""Choosing eyes by name, and building only those that the scenes need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from personae.errors import RequestError
+from personae.metrics.evidence import Witness
+from personae.metrics.eyes import Group, PeopleEyes, ThingsEyes
+from personae.vision.cache import DescriptorCache
+from personae.vision.detectors import GroundingDino, GuidedDetector, Owlv2, ThingEyes
+from personae.vision.embedders import (
+    ClipEmbedder,
+    DinoEmbedder,
+    Dinov2Embedder,
+    DreamSimEmbedder,
+    EfficientNetEmbedder,
+)
+from personae.vision.faces import (
+    ArcFaceEmbedder,
+    DlibFaceDetector,
+    DlibFaceEmbedder,
+    FaceEyes,
+    OnnxArcFace,
+)
+from personae.vision.protocols import Embedder, ThingDetector
+from personae.vision.weights import require_commercial
+
+__all__ = ["EyesChoice", "build_witnesses"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EyesChoice:
+    """Which eyes look; a name, or ``name:PATH-OR-HUB-ID`` where weights are brought along."""
+
+    faces: str = "dlib"
+    detector: str = "guided"
+    embedder: str = "efficientnet-lite0"
+    commercial: bool = False
+    cache: Path | None = None
+
+
+def build_witnesses(choice: EyesChoice, groups: Iterable[Group]) -> dict[Group, Witness]:
+    """Load the eyes for these groups.
+
+    Raises:
+        RequestError: an unknown name.
+        WeightsError: weights missing, damaged, or not allowed with ``commercial``.
+    """
+    cache = DescriptorCache(choice.cache)
+    build: Mapping[Group, Callable[[EyesChoice], PeopleEyes | ThingsEyes]] = {
+        "person": _people,
+        "thing": _things,
+    }
+    return {group: Witness(build[group](choice), cache) for group in groups}
+
+
+def _people(choice: EyesChoice) -> PeopleEyes:
+    name, path = _split(choice.faces)
+    embedder: Embedder
+    if name == "dlib":
+        embedder = DlibFaceEmbedder()
+    elif name == "arcface" and path:
+        embedder = (
+            OnnxArcFace(Path(path)) if path.endswith(".onnx") else ArcFaceEmbedder(Path(path))
+        )
+    else:
+        raise RequestError(
+            f"--faces {choice.faces!r}: expected dlib, arcface:FILE.safetensors "
+            "or arcface:FILE.onnx"
+        )
+    _check(embedder, choice)
+    return PeopleEyes(FaceEyes(DlibFaceDetector(), embedder))
+
+
+def _things(choice: EyesChoice) -> ThingsEyes:
+    embedder = _embedder(choice)
+    _check(embedder, choice)
+    name, path = _split(choice.detector)
+    detector: ThingDetector
+    if name == "guided":
+        detector = GuidedDetector()
+    elif name == "owlv2":
+        detector = Owlv2(path or "google/owlv2-base-patch16-ensemble")
+    elif name == "grounding-dino":
+        detector = GroundingDino(path or "IDEA-Research/grounding-dino-tiny")
+    else:
+        raise RequestError(
+            f"--detector {choice.detector!r}: expected guided, owlv2[:PATH] "
+            "or grounding-dino[:PATH]"
+        )
+    return ThingsEyes(ThingEyes(detector, embedder))
+
+
+_EMBEDDERS: Mapping[str, tuple[Callable[[str], Embedder], str]] = {
+    "dinov2": (Dinov2Embedder, "facebook/dinov2-base"),
+    "dino": (DinoEmbedder, "facebook/dino-vits16"),
+    "clip": (ClipEmbedder, "openai/clip-vit-base-patch16"),
+}
+
+
+def _embedder(choice: EyesChoice) -> Embedder:
+    name, path = _split(choice.embedder)
+    if name == "efficientnet-lite0":
+        return EfficientNetEmbedder()
+    if name == "dreamsim":
+        return DreamSimEmbedder()
+    if name in _EMBEDDERS:
+        build, default = _EMBEDDERS[name]
+        return build(path or default)
+    raise RequestError(
+        f"--embedder {choice.embedder!r}: expected efficientnet-lite0, dreamsim, "
+        f"or one of {sorted(_EMBEDDERS)} with an optional :PATH"
+    )
+
+
+def _check(embedder: Embedder, choice: EyesChoice) -> None:
+    if choice.commercial:
+        require_commercial(embedder.name, getattr(embedder, "licence", "?"), embedder.commercial)
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, _, path = text.partition(":")
+    return name, path

@@ -1,0 +1,221 @@
+"""From evidence to scores: which metrics are asked of a picture, under which protocol."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from personae.metrics.copy_paste import copy_paste, copy_paste_reference
+from personae.metrics.evidence import Evidence, Gallery
+from personae.metrics.eyes import Group
+from personae.metrics.fidelity import (
+    detect_and_compare,
+    strict_detect_and_compare,
+    strict_subject_consistency,
+    subject_consistency,
+)
+from personae.metrics.identity import (
+    id_confusion,
+    id_similarity,
+    strict_id_confusion,
+    strict_id_similarity,
+)
+from personae.metrics.matching import matching_reward, strict_matching_reward
+from personae.metrics.presence import Presence, balance, presence, presence_score
+from personae.metrics.score import Score
+
+__all__ = ["PROTOCOLS", "Protocol", "group_scores", "no_scores", "planned_metrics"]
+
+Protocol = Literal["strict", "official"]
+PROTOCOLS: tuple[Protocol, ...] = ("strict", "official")
+
+# Per group and protocol: metrics of each subject, then metrics of the picture.
+_PLAN: dict[tuple[Protocol, Group], tuple[tuple[str, ...], tuple[str, ...]]] = {
+    ("strict", "person"): (
+        ("presence", "strict_id_similarity", "strict_id_confusion"),
+        ("strict_matching_reward", "strict_detect_and_compare", "strangers", "balance"),
+    ),
+    ("strict", "thing"): (
+        ("presence", "strict_subject_consistency", "strict_id_confusion"),
+        ("strict_matching_reward", "strict_detect_and_compare", "balance"),
+    ),
+    ("official", "person"): (
+        ("id_similarity", "id_confusion"),
+        ("matching_reward", "detect_and_compare"),
+    ),
+    ("official", "thing"): (
+        ("subject_consistency",),
+        ("matching_reward", "detect_and_compare"),
+    ),
+}
+_CONFUSION = ("id_confusion", "strict_id_confusion")
+_HAS_MATRIX = ("matching_reward", "strict_matching_reward")
+
+
+def planned_metrics(
+    protocol: Protocol, group: Group, gallery: Gallery
+) -> Iterator[tuple[str, str | None]]:
+    """Every (metric, subject) that a picture is asked for; subject None for the whole picture."""
+    per_subject, per_picture = _PLAN[protocol, group]
+    for subject in gallery.subjects:
+        for metric in per_subject:
+            yield metric, subject
+        if protocol == "strict":
+            yield _copy_metric(gallery, subject), subject
+    for metric in per_picture:
+        yield metric, None
+
+
+def no_scores(protocol: Protocol, group: Group, gallery: Gallery, reason: str) -> list[Score]:
+    """Every score that was asked for, unmeasured: the picture could not be looked at."""
+    return [
+        Score.unmeasured(metric, reason, subject)
+        for metric, subject in planned_metrics(protocol, group, gallery)
+    ]
+
+
+def group_scores(protocol: Protocol, evidence: Evidence) -> list[Score]:
+    """Every score of one group of subjects in one picture."""
+    values = _strict(evidence) if protocol == "strict" else _official(evidence)
+    seen = presence(evidence.similarity, evidence.present)
+    return [
+        _score(evidence, seen, values, metric, subject)
+        for metric, subject in planned_metrics(protocol, evidence.group, evidence.gallery)
+    ]
+
+
+def _score(
+    evidence: Evidence,
+    seen: Presence,
+    values: Mapping[str, Any],
+    metric: str,
+    subject: str | None,
+) -> Score:
+    gallery = evidence.gallery
+    details = _picture_details(evidence, seen) if metric in _HAS_MATRIX else {}
+    if subject is None and gallery.blind:
+        reason = "; ".join(f"{name}: {why}" for name, why in gallery.blind.items())
+        return Score.unmeasured(metric, reason, None, **details)
+    if subject is None:
+        return Score.of(metric, float(values[metric]), None, **details)
+    if subject in gallery.blind:
+        return Score.unmeasured(metric, gallery.blind[subject], subject)
+    if metric in _CONFUSION and subject in evidence.inseparable:
+        return Score.unmeasured(metric, evidence.inseparable[subject], subject)
+    return _subject_score(evidence, seen, values, metric, subject)
+
+
+def _subject_score(
+    evidence: Evidence,
+    seen: Presence,
+    values: Mapping[str, Any],
+    metric: str,
+    subject: str,
+) -> Score:
+    index = evidence.subjects.index(subject)
+    found = bool(seen.found[index])
+    if metric.startswith("copy_paste"):
+        return _copy_score(evidence, seen, metric, index)
+    value = float(values[metric][index])
+    if math.isnan(value):
+        return Score.unmeasured(metric, _OMITTED[metric], subject)
+    if metric == "presence":
+        details = {"found": found, "copies": int(seen.copies[index]), "absent": not found}
+        return Score.of(metric, value, subject, **details)
+    if not found and metric.startswith("strict_"):
+        return Score.of(metric, value, subject, absent=True)
+    return Score.of(metric, value, subject)
+
+
+_OMITTED = {
+    "id_confusion": "fewer than two faces: the published program makes no entry",
+    "subject_consistency": "not found: the published program would score the whole picture",
+}
+
+
+def _strict(evidence: Evidence) -> dict[str, Any]:
+    similarity = evidence.similarity
+    found = presence(similarity, evidence.present)
+    fidelity = strict_id_similarity(similarity)
+    return {
+        "presence": presence_score(found),
+        "strict_id_similarity": fidelity,
+        "strict_subject_consistency": strict_subject_consistency(similarity),
+        "strict_id_confusion": strict_id_confusion(similarity, evidence.present),
+        "strict_matching_reward": strict_matching_reward(
+            similarity, reference_similarity=evidence.expected
+        ),
+        "strict_detect_and_compare": strict_detect_and_compare(similarity.T, evidence.expected),
+        "strangers": len(found.strangers),
+        "balance": balance(fidelity),
+    }
+
+
+def _official(evidence: Evidence) -> dict[str, Any]:
+    similarity = evidence.official
+    return {
+        "id_similarity": id_similarity(similarity),
+        "id_confusion": id_confusion(similarity),
+        "matching_reward": matching_reward(similarity),
+        "detect_and_compare": detect_and_compare(similarity.T, evidence.official_expected),
+        "subject_consistency": subject_consistency(_first_boxes(evidence)),
+    }
+
+
+def _first_boxes(evidence: Evidence) -> np.ndarray:
+    """(M, M): column i is the box that the detector was surest of for subject i; NaN where none."""
+    similarity = np.full((len(evidence.subjects), len(evidence.subjects)), np.nan)
+    found_as = [item.subject for item in evidence.detections]
+    for column, name in enumerate(evidence.subjects):
+        if name in found_as:
+            similarity[:, column] = evidence.official[:, found_as.index(name)]
+    return similarity
+
+
+def _copy_metric(gallery: Gallery, subject: str) -> str:
+    return "copy_paste" if subject in gallery.targets else "copy_paste_reference"
+
+
+def _copy_score(evidence: Evidence, seen: Presence, metric: str, index: int) -> Score:
+    """Copying can only be asked of a subject that is there."""
+    subject = evidence.subjects[index]
+    box = seen.match[index]
+    if box is None:
+        return Score.unmeasured(metric, "the subject is absent", subject)
+    to_references = evidence.to_references[subject][:, box]
+    if metric == "copy_paste":
+        value = max(
+            float(copy_paste(evidence.to_target[subject][box], to_reference, between))
+            for to_reference, between in zip(
+                to_references, evidence.target_to_references[subject], strict=True
+            )
+        )
+        return Score.of(metric, value, subject)
+    value = float(copy_paste_reference(to_references, evidence.among_references[subject]))
+    if math.isnan(value):
+        reason = "needs a target, or two references of the subject"
+        return Score.unmeasured(metric, reason, subject)
+    return Score.of(metric, value, subject)
+
+
+def _picture_details(evidence: Evidence, seen: Presence) -> dict[str, Any]:
+    """What the report draws: boxes, the matrix, who was matched to what."""
+    matched = set(seen.match)
+    duplicates = [
+        j for j in range(len(evidence.detections)) if j not in matched and j not in seen.strangers
+    ]
+    return {
+        "kind": evidence.group,
+        "subjects": list(evidence.subjects),
+        "boxes": [[round(value, 1) for value in box.xyxy] for box in evidence.boxes],
+        "scores": [round(item.score, 4) for item in evidence.detections],
+        "similarity": np.round(evidence.similarity, 4).tolist(),
+        "match": list(seen.match),
+        "strangers": list(seen.strangers),
+        "duplicates": duplicates,
+        "size": list(evidence.size),
+        "notes": list(evidence.gallery.notes),
+    }
