@@ -144,3 +144,33 @@ def test_killed_and_resumed_the_rows_are_those_of_one_run(things: SceneFolder) -
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout)["metrics"]
     assert rows_of(out) == expected
+
+
+def test_ctrl_c_keeps_what_was_finished(things: SceneFolder) -> None:
+    out = things.path / "stopped"
+    command = [
+        sys.executable,
+        "-m",
+        "personae",
+        "evaluate",
+        str(things.scenes),
+        "--images",
+        str(things.images),
+        "--out",
+        str(out),
+        "--workers",
+        "2",
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    journal = out / ".results.journal.jsonl"
+    while process.poll() is None and not (journal.exists() and journal.read_bytes()):
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"what was finished is kept" in errors
+    assert b"Traceback" not in errors
+    assert evaluate(task(things, out=out)).num_scored_now < 6
+    assert len(set(keys(rows_of(out)))) == len(rows_of(out)) == 6 * 12

@@ -81,7 +81,7 @@ def _things(choice: EyesChoice) -> ThingsEyes:
     name, path = _split(choice.detector)
     detector: ThingDetector
     if name == "guided":
-        detector = GuidedDetector()
+        detector = GuidedDetector(EfficientNetEmbedder())
     elif name == "owlv2":
         detector = Owlv2(path or "google/owlv2-base-patch16-ensemble")
     elif name == "grounding-dino":

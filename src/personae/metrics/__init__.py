@@ -1,1 +1,80 @@
-"""Scores of one picture, and what rewards are made of."""
+"""Scores of one picture, and what rewards are made of.
+
+A function with a paper's name does the paper's arithmetic; ``strict_NAME`` is its honest twin.
+"""
+
+from personae.metrics.cards import METRICS, MetricCard
+from personae.metrics.copy_paste import copy_paste, copy_paste_reference
+from personae.metrics.fidelity import (
+    detect_and_compare,
+    reference_similarity,
+    strict_detect_and_compare,
+    strict_reference_similarity,
+    strict_subject_consistency,
+    subject_consistency,
+)
+from personae.metrics.identity import (
+    id_confusion,
+    id_similarity,
+    strict_id_confusion,
+    strict_id_similarity,
+)
+from personae.metrics.matching import (
+    assign,
+    matching_reward,
+    matching_rewards,
+    single_identity_reward,
+    strict_matching_reward,
+    strict_matching_rewards,
+)
+from personae.metrics.position import position_score, strict_position_score
+from personae.metrics.presence import Presence, balance, presence, presence_score, strangers
+from personae.metrics.score import Score
+from personae.metrics.separability import PairSeparability, separability
+from personae.metrics.summary import (
+    MetricSummary,
+    PairedDifference,
+    cluster_bootstrap,
+    paired_difference,
+    paired_differences,
+    summarize,
+)
+
+__all__ = [
+    "METRICS",
+    "MetricCard",
+    "MetricSummary",
+    "PairSeparability",
+    "PairedDifference",
+    "Presence",
+    "Score",
+    "assign",
+    "balance",
+    "cluster_bootstrap",
+    "copy_paste",
+    "copy_paste_reference",
+    "detect_and_compare",
+    "id_confusion",
+    "id_similarity",
+    "matching_reward",
+    "matching_rewards",
+    "paired_difference",
+    "paired_differences",
+    "position_score",
+    "presence",
+    "presence_score",
+    "reference_similarity",
+    "separability",
+    "single_identity_reward",
+    "strangers",
+    "strict_detect_and_compare",
+    "strict_id_confusion",
+    "strict_id_similarity",
+    "strict_matching_reward",
+    "strict_matching_rewards",
+    "strict_position_score",
+    "strict_reference_similarity",
+    "strict_subject_consistency",
+    "subject_consistency",
+    "summarize",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -29,17 +29,25 @@ Similarity = Callable[[Tensor, Tensor], Tensor]
 class Gallery:
     """A group's subjects as the eyes know them, before any picture is looked at.
 
-    ``known`` maps a subject to its (R, D) descriptors, ``blind`` a subject to why it cannot be
-    known, ``targets`` a subject to the descriptor of how it should look in this scene.
+    ``known`` maps each of M subjects to its (R, D) descriptors, ``blind`` a subject to why it
+    cannot be known, ``targets`` a subject to the (1, D) descriptor of how it should look here.
+    ``expected`` and ``official_expected`` (M, M) compare references with references, without and
+    with self-pairs; ``among_references`` (R, R) and ``target_to_references`` (R,) are cosines;
+    ``inseparable`` maps a subject that these eyes confuse with another one to why.
     """
 
     subjects: tuple[str, ...]
     nouns: Mapping[str, str]
     files: Mapping[str, tuple[ReferenceFile, ...]]
     known: Mapping[str, Tensor]
-    blind: Mapping[str, str] = field(default_factory=dict)
-    targets: Mapping[str, Tensor] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    blind: Mapping[str, str]
+    targets: Mapping[str, Tensor]
+    notes: tuple[str, ...]
+    expected: np.ndarray
+    official_expected: np.ndarray
+    among_references: Mapping[str, np.ndarray]
+    target_to_references: Mapping[str, np.ndarray]
+    inseparable: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +55,8 @@ class Evidence:
     """N boxes of one group in one picture against the M subjects that could be known.
 
     ``similarity`` (M, N) is the calibrated one, mean over a subject's references; ``official``
-    (M, N) is the one that the papers' formulas are given. The two (M, M) matrices compare
-    references with references, without and with self-pairs. ``to_references`` holds for each
-    subject the raw cosines (R, N), ``among_references`` (R, R); ``to_target`` (N,) and
-    ``target_to_references`` (R,) where a target is given.
+    (M, N) is the one that the papers' formulas are given. ``to_references`` holds for each subject
+    the raw cosines (R, N), ``to_target`` (N,) where a target is given.
     """
 
     group: Group
@@ -61,13 +67,8 @@ class Evidence:
     detections: tuple[Detection, ...]
     similarity: np.ndarray
     official: np.ndarray
-    expected: np.ndarray
-    official_expected: np.ndarray
     to_references: Mapping[str, np.ndarray]
-    among_references: Mapping[str, np.ndarray]
     to_target: Mapping[str, np.ndarray]
-    target_to_references: Mapping[str, np.ndarray]
-    inseparable: Mapping[str, str]
     size: tuple[int, int]
 
     @property
@@ -84,7 +85,6 @@ class Witness:
         self._cache = cache or DescriptorCache()
         self._known: dict[ReferenceFile, Tensor | str] = {}
         self._galleries: dict[tuple[Subject, ...], Gallery] = {}
-        self._pairs: dict[tuple[Subject, ...], list[PairSeparability]] = {}
         self._load = lru_cache(maxsize=64)(load_reference)
 
     def gallery(self, subjects: Mapping[str, Subject]) -> Gallery:
@@ -102,12 +102,11 @@ class Witness:
 
     def evidence(self, image: np.ndarray, gallery: Gallery) -> Evidence:
         """Look at a picture (H, W, 3) uint8 for the subjects of a gallery."""
-        cast = {name: self._pictures(gallery.files[name]) for name in gallery.known}
+        known, cosine = gallery.known, self.eyes.embedder.cosine
+        cast = {name: self._pictures(gallery.files[name]) for name in known}
         nouns = {name: gallery.nouns[name] for name in cast}
         detections, seen = self.eyes.look(image, cast, nouns)
-        embedder = self.eyes.embedder
-        plain = embedder.cosine if embedder.official_uses_cosine else embedder.similarity
-        known = gallery.known
+        seen = seen if detections else _nothing_like(known)
         return Evidence(
             group=self.eyes.group,
             eyes=self.eyes.name,
@@ -115,24 +114,23 @@ class Witness:
             gallery=gallery,
             subjects=tuple(known),
             detections=tuple(detections),
-            similarity=_against(known, seen, embedder.similarity),
-            official=_against(known, seen, plain),
-            expected=_matrix(strict_reference_similarity, known, embedder.similarity),
-            official_expected=_matrix(reference_similarity, known, plain),
-            to_references=_each(known, lambda refs: embedder.cosine(refs, seen)),
-            among_references=_each(known, lambda refs: embedder.cosine(refs, refs)),
-            to_target=_each(gallery.targets, lambda target: embedder.cosine(target, seen)[0]),
-            target_to_references={
-                name: _numpy(embedder.cosine(target, known[name])[0])
-                for name, target in gallery.targets.items()
-                if name in known
-            },
-            inseparable=_named(self.separability(gallery)),
+            similarity=_against(known, seen, self.eyes.embedder.similarity),
+            official=_against(known, seen, self._official),
+            to_references=_each(known, lambda references: cosine(references, seen)),
+            to_target=_each(gallery.targets, lambda target: cosine(target, seen)[0]),
             size=(image.shape[1], image.shape[0]),
         )
 
+    @property
+    def _official(self) -> Similarity:
+        embedder = self.eyes.embedder
+        return embedder.cosine if embedder.official_uses_cosine else embedder.similarity
+
     def _looked_at(self, subjects: Mapping[str, Subject]) -> Gallery:
-        known, blind, targets, notes = {}, {}, {}, []
+        known: dict[str, Tensor] = {}
+        blind: dict[str, str] = {}
+        targets: dict[str, Tensor] = {}
+        notes: list[str] = []
         for name, subject in subjects.items():
             looks = [self._know(file) for file in subject.references]
             seen = [look for look in looks if isinstance(look, Tensor)]
@@ -148,6 +146,8 @@ class Witness:
                     targets[name] = target
                 else:
                     notes.append(f"{name}: target: {target}")
+        embedder = self.eyes.embedder
+        pairs = separability(known, embedder.similarity)
         return Gallery(
             subjects=tuple(subjects),
             nouns={name: subject.noun for name, subject in subjects.items()},
@@ -156,6 +156,15 @@ class Witness:
             blind=blind,
             targets=targets,
             notes=tuple(notes),
+            expected=_matrix(strict_reference_similarity, known, embedder.similarity),
+            official_expected=_matrix(reference_similarity, known, self._official),
+            among_references=_each(known, lambda item: embedder.cosine(item, item)),
+            target_to_references={
+                name: _numpy(embedder.cosine(target, known[name])[0])
+                for name, target in targets.items()
+                if name in known
+            },
+            inseparable=_named(pairs),
         )
 
     def _readable(self, subject: Subject) -> tuple[ReferenceFile, ...]:
@@ -174,6 +183,11 @@ class Witness:
 
     def _pictures(self, files: Sequence[ReferenceFile]) -> list[Reference]:
         return [self._load(file) for file in files]
+
+
+def _nothing_like(known: Mapping[str, Tensor]) -> Tensor:
+    """No descriptors, (0, D) as wide as those that are known."""
+    return next((item[:0] for item in known.values()), torch.zeros(0, 0))
 
 
 def _numpy(values: Tensor) -> np.ndarray:

@@ -103,8 +103,8 @@ def _score(
         return Score.of(metric, float(values[metric]), None, **details)
     if subject in gallery.blind:
         return Score.unmeasured(metric, gallery.blind[subject], subject)
-    if metric in _CONFUSION and subject in evidence.inseparable:
-        return Score.unmeasured(metric, evidence.inseparable[subject], subject)
+    if metric in _CONFUSION and subject in gallery.inseparable:
+        return Score.unmeasured(metric, gallery.inseparable[subject], subject)
     return _subject_score(evidence, seen, values, metric, subject)
 
 
@@ -146,9 +146,11 @@ def _strict(evidence: Evidence) -> dict[str, Any]:
         "strict_subject_consistency": strict_subject_consistency(similarity),
         "strict_id_confusion": strict_id_confusion(similarity, evidence.present),
         "strict_matching_reward": strict_matching_reward(
-            similarity, reference_similarity=evidence.expected
+            similarity, reference_similarity=evidence.gallery.expected
         ),
-        "strict_detect_and_compare": strict_detect_and_compare(similarity.T, evidence.expected),
+        "strict_detect_and_compare": strict_detect_and_compare(
+            similarity.T, evidence.gallery.expected
+        ),
         "strangers": len(found.strangers),
         "balance": balance(fidelity),
     }
@@ -160,7 +162,7 @@ def _official(evidence: Evidence) -> dict[str, Any]:
         "id_similarity": id_similarity(similarity),
         "id_confusion": id_confusion(similarity),
         "matching_reward": matching_reward(similarity),
-        "detect_and_compare": detect_and_compare(similarity.T, evidence.official_expected),
+        "detect_and_compare": detect_and_compare(similarity.T, evidence.gallery.official_expected),
         "subject_consistency": subject_consistency(_first_boxes(evidence)),
     }
 
@@ -190,11 +192,11 @@ def _copy_score(evidence: Evidence, seen: Presence, metric: str, index: int) -> 
         value = max(
             float(copy_paste(evidence.to_target[subject][box], to_reference, between))
             for to_reference, between in zip(
-                to_references, evidence.target_to_references[subject], strict=True
+                to_references, evidence.gallery.target_to_references[subject], strict=True
             )
         )
         return Score.of(metric, value, subject)
-    value = float(copy_paste_reference(to_references, evidence.among_references[subject]))
+    value = float(copy_paste_reference(to_references, evidence.gallery.among_references[subject]))
     if math.isnan(value):
         reason = "needs a target, or two references of the subject"
         return Score.unmeasured(metric, reason, subject)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -77,4 +78,5 @@ class DescriptorCache:
             save_file({"descriptors": descriptors}, temporary)
             temporary.replace(self.folder / f"{key}.safetensors")
         except (OSError, SafetensorError):
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
