@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -225,9 +225,10 @@ def _eyes(faces: str, detector: str, embedder: str, commercial: bool) -> EyesCho
 
 
 def _protocol(name: str) -> Protocol:
-    if name not in PROTOCOLS:
-        raise RequestError(f"--protocol {name!r}: expected one of {PROTOCOLS}")
-    return cast(Protocol, name)
+    for protocol in PROTOCOLS:
+        if protocol == name:
+            return protocol
+    raise RequestError(f"--protocol {name!r}: expected one of {PROTOCOLS}")
 
 
 def _kinds(kinds: Sequence[str], references: dict[str, list[str]]) -> dict[str, str]:

@@ -81,11 +81,12 @@ def _things(choice: EyesChoice) -> ThingsEyes:
     name, path = _split(choice.detector)
     detector: ThingDetector
     if name == "guided":
-        detector = GuidedDetector(EfficientNetEmbedder())
+        eyes = embedder if isinstance(embedder, EfficientNetEmbedder) else EfficientNetEmbedder()
+        detector = GuidedDetector(eyes)
     elif name == "owlv2":
-        detector = Owlv2(path or "google/owlv2-base-patch16-ensemble")
+        detector = Owlv2(path) if path else Owlv2()
     elif name == "grounding-dino":
-        detector = GroundingDino(path or "IDEA-Research/grounding-dino-tiny")
+        detector = GroundingDino(path) if path else GroundingDino()
     else:
         raise RequestError(
             f"--detector {choice.detector!r}: expected guided, owlv2[:PATH] "
@@ -94,10 +95,10 @@ def _things(choice: EyesChoice) -> ThingsEyes:
     return ThingsEyes(ThingEyes(detector, embedder))
 
 
-_EMBEDDERS: Mapping[str, tuple[Callable[[str], Embedder], str]] = {
-    "dinov2": (Dinov2Embedder, "facebook/dinov2-base"),
-    "dino": (DinoEmbedder, "facebook/dino-vits16"),
-    "clip": (ClipEmbedder, "openai/clip-vit-base-patch16"),
+_MODELS: Mapping[str, Callable[..., Embedder]] = {
+    "dinov2": Dinov2Embedder,
+    "dino": DinoEmbedder,
+    "clip": ClipEmbedder,
 }
 
 
@@ -107,12 +108,11 @@ def _embedder(choice: EyesChoice) -> Embedder:
         return EfficientNetEmbedder()
     if name == "dreamsim":
         return DreamSimEmbedder()
-    if name in _EMBEDDERS:
-        build, default = _EMBEDDERS[name]
-        return build(path or default)
+    if name in _MODELS:
+        return _MODELS[name](path) if path else _MODELS[name]()
     raise RequestError(
         f"--embedder {choice.embedder!r}: expected efficientnet-lite0, dreamsim, "
-        f"or one of {sorted(_EMBEDDERS)} with an optional :PATH"
+        f"or one of {sorted(_MODELS)} with an optional :PATH"
     )
 
 

@@ -1,7 +1,4 @@
-"""Scores of one picture, and what rewards are made of.
-
-A function with a paper's name does the paper's arithmetic; ``strict_NAME`` is its honest twin.
-"""
+"""Scores of one picture, and what rewards are made of."""
 
 from personae.metrics.cards import METRICS, MetricCard
 from personae.metrics.copy_paste import copy_paste, copy_paste_reference
@@ -20,16 +17,13 @@ from personae.metrics.identity import (
     strict_id_similarity,
 )
 from personae.metrics.matching import (
-    assign,
     matching_reward,
     matching_rewards,
     single_identity_reward,
     strict_matching_reward,
-    strict_matching_rewards,
 )
-from personae.metrics.position import position_score, strict_position_score
-from personae.metrics.presence import Presence, balance, presence, presence_score, strangers
-from personae.metrics.score import Score
+from personae.metrics.position import RELATIONS, position_score, strict_position_score
+from personae.metrics.presence import Presence, balance, presence, presence_score
 from personae.metrics.separability import PairSeparability, separability
 from personae.metrics.summary import (
     MetricSummary,
@@ -42,13 +36,12 @@ from personae.metrics.summary import (
 
 __all__ = [
     "METRICS",
+    "RELATIONS",
     "MetricCard",
     "MetricSummary",
     "PairSeparability",
     "PairedDifference",
     "Presence",
-    "Score",
-    "assign",
     "balance",
     "cluster_bootstrap",
     "copy_paste",
@@ -66,12 +59,10 @@ __all__ = [
     "reference_similarity",
     "separability",
     "single_identity_reward",
-    "strangers",
     "strict_detect_and_compare",
     "strict_id_confusion",
     "strict_id_similarity",
     "strict_matching_reward",
-    "strict_matching_rewards",
     "strict_position_score",
     "strict_reference_similarity",
     "strict_subject_consistency",

@@ -48,3 +48,14 @@ def like(result: Tensor, original: Array | Sequence[Array] | Mapping[str, Array]
         first = original[0] if original else None
     answer: Any = result if isinstance(first, Tensor) else result.detach().numpy()
     return cast(Array, answer)
+
+
+def assign(similarity):
+    from scipy.optimize import linear_sum_assignment
+    t = as_tensor(similarity).detach().double().numpy()
+    return linear_sum_assignment(t, maximize=True)
+
+
+def matched_similarity(similarity):
+    from personae.metrics.identity import strict_id_similarity
+    return strict_id_similarity(similarity)

@@ -23,6 +23,8 @@ def assign(similarity: Tensor) -> Tensor:
     """
     *batch, num_rows, num_columns = similarity.shape
     size = min(num_rows, num_columns)
+    if not size:
+        return torch.zeros((*batch, 0), dtype=torch.int64, device=similarity.device)
     costs = similarity.detach().cpu().double().numpy().reshape(-1, num_rows, num_columns)
     if num_rows <= num_columns:
         columns = [linear_sum_assignment(cost, True)[1] for cost in costs]

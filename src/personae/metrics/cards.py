@@ -1,4 +1,4 @@
-"""Every metric that a row can bear: what it says, which way is better, whose it is."""
+"""The table of metrics: what each row name means, its range, and which way is better."""
 
 from __future__ import annotations
 
@@ -8,143 +8,164 @@ from typing import Literal
 __all__ = ["METRICS", "MetricCard"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MetricCard:
-    """What a reader has to know of a metric."""
+    """What a metric's number says; ``low`` and ``high`` are None where it has no bound.
+
+    ``protocol`` is where its rows come from. ``paper`` is empty where the metric is ours.
+    """
 
     name: str
     protocol: Literal["official", "strict"]
     per_subject: bool
-    paper: str
     meaning: str
+    paper: str = ""
+    higher_is_better: bool = True
     low: float | None = 0.0
     high: float | None = 1.0
-    higher_is_better: bool = True
 
 
-METRICS: dict[str, MetricCard] = {
-    card.name: card
-    for card in (
-        MetricCard(
-            "id_similarity",
-            "official",
-            True,
-            "XVerseBench, UMO",
-            "the most similar face to the reference",
-            low=-1.0,
-        ),
-        MetricCard(
-            "strict_id_similarity",
-            "strict",
-            True,
-            "after XVerseBench, UMO",
-            "similarity of the face assigned to the reference; absent is 0",
-        ),
-        MetricCard(
-            "id_confusion",
-            "official",
-            True,
-            "UMO, Eq. 5",
-            "how far the best face of a reference is ahead of the second",
-        ),
-        MetricCard(
-            "strict_id_confusion",
-            "strict",
-            True,
-            "after UMO, Eq. 5",
-            "how far its own face is ahead of others, and of other references; absent is 0",
-        ),
-        MetricCard(
-            "matching_reward",
-            "official",
-            False,
-            "UMO, Eq. 4",
-            "matched similarity less all other similarity, over M times N",
-            low=-1.0,
-        ),
-        MetricCard(
-            "strict_matching_reward",
-            "strict",
-            False,
-            "Personae, after UMO",
-            "matched similarity beyond the margin, less blending and duplicates",
-        ),
-        MetricCard(
-            "detect_and_compare",
-            "official",
-            False,
-            "MuDI",
-            "nearness of the similarities in the picture to those among references",
-            low=None,
-        ),
-        MetricCard(
-            "strict_detect_and_compare",
-            "strict",
-            False,
-            "after MuDI",
-            "the same relative to the references' own norm, absent and duplicates counted",
-        ),
-        MetricCard(
-            "subject_consistency",
-            "official",
-            True,
-            "PSR",
-            "similarity of the first box of a noun to its reference",
-            low=-1.0,
-        ),
-        MetricCard(
-            "strict_subject_consistency",
-            "strict",
-            True,
-            "after PSR",
-            "similarity of the box assigned to the subject; absent is 0",
-        ),
-        MetricCard(
-            "position_score",
-            "official",
-            False,
-            "PSR",
-            "does the first subject lie to the second as asked",
-        ),
-        MetricCard(
-            "strict_position_score",
-            "strict",
-            False,
-            "after PSR",
-            "the same by direction and separation, free of scale",
-        ),
-        MetricCard(
-            "presence", "strict", True, "Personae", "1 there once, 1/n there n times, 0 absent"
-        ),
-        MetricCard(
-            "strangers",
-            "strict",
-            False,
-            "Personae",
-            "faces that resemble no subject",
-            high=None,
-            higher_is_better=False,
-        ),
-        MetricCard(
-            "balance", "strict", False, "Personae", "worst subject's similarity over the best's"
-        ),
-        MetricCard(
-            "copy_paste",
-            "strict",
-            True,
-            "WithAnyone",
-            "1 a copy of the reference, -1 the target itself",
-            low=-1.0,
-            higher_is_better=False,
-        ),
-        MetricCard(
-            "copy_paste_reference",
-            "strict",
-            True,
-            "after WithAnyone",
-            "the same with the other references in the target's place",
-            low=-1.0,
-            higher_is_better=False,
-        ),
-    )
-}
+_UMO = "UMO, arXiv 2509.06818"
+_MUDI = "MuDI, arXiv 2404.04243"
+_PSR = "PSR and PSRBench"
+_WITHANYONE = "WithAnyone, MultiID-Bench"
+
+_CARDS = (
+    MetricCard(
+        name="strict_matching_reward",
+        protocol="strict",
+        per_subject=False,
+        paper=f"after {_UMO}, Eq. 4",
+        meaning="Mean over subjects of a match's credit beyond a margin, less what blending and "
+        "doubling cost; an absent subject gets 0.",
+    ),
+    MetricCard(
+        name="matching_reward",
+        protocol="official",
+        per_subject=False,
+        low=-1.0,
+        paper=f"{_UMO}, Eq. 4",
+        meaning="Mean of matched similarities counted plus and all others counted minus.",
+    ),
+    MetricCard(
+        name="presence",
+        protocol="strict",
+        per_subject=True,
+        meaning="1 where the subject is there once, 1 / copies where more often, 0 where absent.",
+    ),
+    MetricCard(
+        name="strict_id_similarity",
+        protocol="strict",
+        per_subject=True,
+        paper=f"after {_UMO}, and XVerseBench",
+        meaning="Similarity of a person to the face matched to them one-to-one; absent is 0.",
+    ),
+    MetricCard(
+        name="id_similarity",
+        protocol="official",
+        per_subject=True,
+        low=-1.0,
+        paper=f"{_UMO}, and XVerseBench",
+        meaning="Similarity of a person to the most similar face of the picture.",
+    ),
+    MetricCard(
+        name="strict_id_confusion",
+        protocol="strict",
+        per_subject=True,
+        paper=f"after {_UMO}, Eq. 5",
+        meaning="How far a subject's own match stands above its other candidates and its match's "
+        "other subjects; 1 is no confusion, absent is 0.",
+    ),
+    MetricCard(
+        name="id_confusion",
+        protocol="official",
+        per_subject=True,
+        paper=f"{_UMO}, Eq. 5",
+        meaning="How far a person's most similar face stands above the second; 1 is no confusion; "
+        "no entry with fewer than two faces.",
+    ),
+    MetricCard(
+        name="strict_subject_consistency",
+        protocol="strict",
+        per_subject=True,
+        paper=f"after {_PSR}",
+        meaning="Similarity of a thing to the box matched to it one-to-one; absent is 0.",
+    ),
+    MetricCard(
+        name="subject_consistency",
+        protocol="official",
+        per_subject=True,
+        low=-1.0,
+        paper=_PSR,
+        meaning="Similarity of a thing to the first box found for its noun.",
+    ),
+    MetricCard(
+        name="strict_detect_and_compare",
+        protocol="strict",
+        per_subject=False,
+        paper=f"after {_MUDI}",
+        meaning="How near the similarities in the picture are to those among the references, "
+        "relative to their size, less 1 / N for each duplicate.",
+    ),
+    MetricCard(
+        name="detect_and_compare",
+        protocol="official",
+        per_subject=False,
+        low=None,
+        paper=_MUDI,
+        meaning="1 minus the spectral distance of the similarities in the picture from those "
+        "among the references; 0 where the count is wrong.",
+    ),
+    MetricCard(
+        name="strict_position_score",
+        protocol="strict",
+        per_subject=False,
+        paper=f"after {_PSR}",
+        meaning="How well the first subject lies to the second as said; contact is allowed, an "
+        "absent one scores 0.",
+    ),
+    MetricCard(
+        name="position_score",
+        protocol="official",
+        per_subject=False,
+        paper=_PSR,
+        meaning="1 where the first box lies to the second as said and overlaps it by less than a "
+        "tenth.",
+    ),
+    MetricCard(
+        name="strangers",
+        protocol="strict",
+        per_subject=False,
+        higher_is_better=False,
+        high=None,
+        meaning="How many faces show nobody who was asked for.",
+    ),
+    MetricCard(
+        name="balance",
+        protocol="strict",
+        per_subject=False,
+        meaning="The worst kept subject over the best kept one; 0 where one is absent.",
+    ),
+    MetricCard(
+        name="copy_paste",
+        protocol="strict",
+        per_subject=True,
+        higher_is_better=False,
+        low=-1.0,
+        paper=_WITHANYONE,
+        meaning="How much nearer the subject is to its reference than to how it should look here; "
+        "1 is a pure copy.",
+    ),
+    MetricCard(
+        name="copy_paste_reference",
+        protocol="strict",
+        per_subject=True,
+        higher_is_better=False,
+        low=-1.0,
+        paper=f"after {_WITHANYONE}",
+        meaning="The same without a target: how much nearer the subject is to one reference than "
+        "to the others.",
+    ),
+)
+
+METRICS: dict[str, MetricCard] = {card.name: card for card in _CARDS}

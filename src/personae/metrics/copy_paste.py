@@ -1,69 +1,79 @@
-"""Copying: is the picture nearer to the reference than an honest picture would be?"""
+"""Copy-paste: is the picture closer to a reference photo than to how the subject should look?"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from personae.metrics.arrays import Array, as_tensor, like
+from personae.errors import DataError
+from personae.metrics.array_or_tensor import Array, finite, like
 
 __all__ = ["copy_paste", "copy_paste_reference"]
 
-# The angle between target and reference below which they are one picture: nothing to tell apart.
-_MIN_ANGLE = 1e-4
+# A reference nearer than this to the target (in radians) says nothing about copying.
+_LEAST_ANGLE = 1e-6
+# Within this of a cosine of 1 or -1 the angle has no usable slope.
+_EDGE = 1e-6
 
 
-def copy_paste(
-    to_target: Array | float, to_reference: Array | float, target_reference: Array | float
-) -> Array:
-    r"""M_CP (WithAnyone): 1 is a pure copy of the reference, -1 the target itself; lower is better.
+def copy_paste(to_target: Array, to_reference: Array, target_reference: Array) -> Array:
+    r"""M_CP of WithAnyone (arXiv 2510.14975): 1 a pure copy of the reference, lower is better.
 
-    .. math:: (\theta_{gt} - \theta_{gr}) / \max(\theta_{tr}, \epsilon), \quad
-              \theta_{ab} = \arccos \mathrm{sim}(a, b)
+    .. math:: \mathrm{clip}\left(\frac{\theta_{gt} - \theta_{gr}}{\max(\theta_{tr}, \epsilon)},
+              -1, 1\right), \qquad \theta_{ab} = \arccos \cos(a, b)
 
-    of generated g, target t and reference r, from their cosines in [-1, 1], clipped to [-1, 1].
+    with g the generated subject, t the target (how it should look here), r the reference. Three
+    cosines of any shapes that broadcast -> that shape, in [-1, 1]. With a target that equals its
+    reference (angle 0) copying and success are one: any difference at all is then -1 or 1.
 
-    >>> round(float(copy_paste(np.array(0.5), np.array(1.0), np.array(0.5))), 3)
+    Raises:
+        DataError: a cosine is NaN or infinite.
+
+    >>> import numpy as np
+    >>> float(copy_paste(np.array(0.5), np.array(1.0), np.array(0.5)))
     1.0
     """
-    gt, gr, tr = (_angle(value) for value in (to_target, to_reference, target_reference))
-    return like(((gt - gr) / tr.clamp(min=_MIN_ANGLE)).clamp(-1, 1), _first(to_target))
+    generated_target = _angle(finite(to_target, "to_target"))
+    generated_reference = _angle(finite(to_reference, "to_reference"))
+    apart = _angle(finite(target_reference, "target_reference")).clamp(min=_LEAST_ANGLE)
+    value = ((generated_target - generated_reference) / apart).clamp(-1, 1)
+    return like(value, to_target)
 
 
 def copy_paste_reference(to_references: Array, reference_similarity: Array) -> Array:
-    r"""M_CP where no target is given: each other reference stands in for it; lower is better.
+    r"""Copy-paste where no target is given: is one reference copied, rather than the subject kept?
 
-    .. math:: \max_r \mathrm{mean}_{t \ne r} M_{CP}(g; t, r)
+    .. math:: \max_r \; \mathrm{mean}_{t \ne r} \; M_{CP}(g, t, r)
 
-    ``to_references`` (R,) cosines of the generated subject to each reference,
-    ``reference_similarity`` (R, R) among them -> scalar in [-1, 1]. With one reference there is
-    nothing to stand in: NaN, for the caller to mark unmeasured. It says how much nearer the
-    picture is to one reference than that reference is to the others.
+    Each other reference stands in as the target. ``to_references`` (R,) cosines of the generated
+    subject, ``reference_similarity`` (R, R) of the references -> a number in [-1, 1]; lower is
+    better, 1 is a pure copy of one reference. Ours, after WithAnyone; not comparable with
+    ``copy_paste``. With a single reference NaN: the caller marks it unmeasured.
 
-    >>> among = np.array([[1.0, 0.5], [0.5, 1.0]])
-    >>> round(float(copy_paste_reference(np.array([1.0, 0.5]), among)), 3)
+    Raises:
+        DataError: a cosine is NaN or infinite, or sizes that do not fit.
+
+    >>> import numpy as np
+    >>> float(copy_paste_reference(np.array([1.0, 0.5]), np.array([[1.0, 0.5], [0.5, 1.0]])))
     1.0
     """
-    generated, among = as_tensor(to_references), as_tensor(reference_similarity)
-    count = generated.shape[0]
+    generated = finite(to_references, "to_references")
+    between = finite(reference_similarity, "reference_similarity").to(generated)
+    count = generated.shape[0] if generated.ndim == 1 else -1
+    if tuple(between.shape) != (count, count):
+        raise DataError(
+            f"to_references {tuple(generated.shape)} and reference_similarity "
+            f"{tuple(between.shape)}: expected (R,) and (R, R)"
+        )
     if count < 2:
-        return like(generated.new_tensor(torch.nan), to_references)
-    angles, between = _angle(generated), _angle(among).clamp(min=_MIN_ANGLE)
-    copied = ((angles[None, :] - angles[:, None]) / between).clamp(-1, 1)
-    off_diagonal = 1 - torch.eye(count, dtype=copied.dtype, device=copied.device)
-    score = (copied * off_diagonal).sum(dim=1) / (count - 1)
-    return like(score.amax(), to_references)
+        return like(generated.new_full((), torch.nan), to_references)
+    copied = copy_paste(generated[None, :], generated[:, None], between)  # (R copied, R target)
+    itself = torch.eye(count, dtype=torch.bool, device=generated.device)
+    means = copied.masked_fill(itself, 0).sum(-1) / (count - 1)
+    return like(means.max(), to_references)
 
 
-def _angle(cosine: Array | float) -> Tensor:
-    """Arc cosine; a hair inside the ends, where its gradient has no bound."""
-    tensor = torch.as_tensor(cosine, dtype=None)
-    tensor = tensor if tensor.is_floating_point() else tensor.double()
-    edge = 1 - 1e-9 if tensor.dtype == torch.float64 else 1 - 1e-6
-    return torch.arccos(tensor.clamp(-edge, edge))
-
-
-def _first(value: Array | float) -> Array:
-    import numpy as np
-
-    return value if isinstance(value, Tensor) else np.asarray(value)  # type: ignore[return-value]
+def _angle(cosine: Tensor) -> Tensor:
+    """Arc cosine, exact in value; at the ends, where the slope is infinite, without gradient."""
+    inside = torch.where(cosine.abs() < 1 - _EDGE, cosine, cosine.detach())
+    return inside.clamp(-1, 1).acos()

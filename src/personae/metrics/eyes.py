@@ -34,9 +34,17 @@ class Eyes(Protocol):
     """
 
     group: Group
-    name: str
-    embedder: Embedder
     present: float
+
+    @property
+    def name(self) -> str:
+        """Detector and embedder, as rows name them."""
+        ...
+
+    @property
+    def embedder(self) -> Embedder:
+        """What embeds the boxes."""
+        ...
 
     def know(self, reference: Reference) -> Tensor:
         """(1, D) descriptor of the subject in its reference.

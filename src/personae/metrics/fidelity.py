@@ -1,19 +1,20 @@
-"""Detect-and-Compare (MuDI) and subject consistency (PSR): boxes against references."""
+"""Detect-and-Compare (MuDI) and subject consistency (PSR): does each thing look like itself?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from personae.errors import RequestError
-from personae.metrics.arrays import Array, as_tensor, checked, like
-from personae.metrics.matching import assign, matched_similarity
+from personae.errors import DataError, RequestError
+from personae.metrics.array_or_tensor import Array, as_tensor, finite, like, matrix
+from personae.metrics.assignment import assign, matched, matched_mask
 
 __all__ = [
+    "Assignment",
     "detect_and_compare",
     "reference_similarity",
     "strict_detect_and_compare",
@@ -22,172 +23,220 @@ __all__ = [
     "subject_consistency",
 ]
 
+Assignment = Literal["greedy", "hungarian"]
+# (M, D), (N, D) -> (M, N); the default is the cosine.
 Similarity = Callable[[Tensor, Tensor], Tensor]
-
-
-def _cosine(first: Tensor, second: Tensor) -> Tensor:
-    normalize = torch.nn.functional.normalize
-    return normalize(first, dim=-1) @ normalize(second, dim=-1).T
+Embeddings = Mapping[str, Array] | Sequence[Array]
 
 
 def reference_similarity(
-    embeddings_by_subject: Mapping[str, Array] | Sequence[Array],
-    similarity: Similarity | None = None,
+    embeddings_by_subject: Embeddings[Array], similarity: Similarity | None = None
 ) -> Array:
-    r"""S_GT of MuDI: mean similarity over all pairs of references, self-pairs included.
+    r"""S_GT of MuDI's Detect-and-Compare: how alike the references are, (N, N), symmetric.
 
     .. math:: S^{GT}_{ij} = \mathrm{mean}_{r \in R_i, r' \in R_j} \cos(f(r), f(r'))
 
-    One (R_i, D) array a subject -> (N, N), symmetric. ``similarity`` replaces the cosine. Kept
-    fault: self-pairs (1 each) inflate the diagonal.
+    Self-pairs are counted, as in the published program, and inflate the diagonal (of five
+    references, 5 pairs in 25 are 1). Input: a mapping or sequence of (R_i, D) descriptors;
+    ``similarity`` takes the place of the cosine.
 
-    >>> reference_similarity([np.array([[1.0, 0.0]]), np.array([[0.0, 2.0]])]).tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
+    Raises:
+        DataError: no subject, a subject without a reference, or a NaN.
+
+    >>> reference_similarity([np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0]])])
+    array([[0.5, 0.5],
+           [0.5, 1. ]])
     """
-    return _between(embeddings_by_subject, similarity, self_pairs=True)
+    subjects, original = _descriptors(embeddings_by_subject)
+    compare = similarity or _cosine
+    rows = [torch.stack([compare(a, b).mean() for b in subjects]) for a in subjects]
+    return like(torch.stack(rows), original)
 
 
 def strict_reference_similarity(
-    embeddings_by_subject: Mapping[str, Array] | Sequence[Array],
-    similarity: Similarity | None = None,
+    embeddings_by_subject: Embeddings[Array], similarity: Similarity | None = None
 ) -> Array:
-    """S_GT without self-pairs; a subject with one reference has 1 on the diagonal."""
-    return _between(embeddings_by_subject, similarity, self_pairs=False)
+    """How alike the references are, without comparing a photo with itself: (N, N).
 
+    As ``reference_similarity``, but the diagonal is the mean over *different* references of a
+    subject; with a single one there is none, and it is 1 (what a perfect picture would get).
 
-def _between(
-    embeddings: Mapping[str, Array] | Sequence[Array],
-    similarity: Similarity | None,
-    self_pairs: bool,
-) -> Array:
-    arrays = list(embeddings.values()) if isinstance(embeddings, Mapping) else list(embeddings)
-    tensors = [as_tensor(array) for array in arrays]
+    Raises:
+        DataError: no subject, a subject without a reference, or a NaN.
+
+    >>> strict_reference_similarity([np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0]])])
+    array([[0. , 0.5],
+           [0.5, 1. ]])
+    """
+    subjects, original = _descriptors(embeddings_by_subject)
     compare = similarity or _cosine
-    cells = [
-        _mean_without_self(compare(a, b)) if i == j and not self_pairs else compare(a, b).mean()
-        for i, a in enumerate(tensors)
-        for j, b in enumerate(tensors)
+    rows = [
+        torch.stack([_mean_of_pairs(a, b, compare, a is b) for b in subjects]) for a in subjects
     ]
-    matrix = torch.stack(cells) if cells else torch.zeros(0, dtype=torch.float64)
-    return like(matrix.reshape(len(tensors), len(tensors)), embeddings)
+    return like(torch.stack(rows), original)
 
 
-def _mean_without_self(square: Tensor) -> Tensor:
-    count = square.shape[0]
-    if count < 2:
-        return torch.ones((), dtype=square.dtype, device=square.device)
-    return (square.sum() - square.diagonal().sum()) / (count * (count - 1))
+def _mean_of_pairs(first: Tensor, second: Tensor, compare: Similarity, same: bool) -> Tensor:
+    count = first.shape[0]
+    if not same:
+        return compare(first, second).mean()
+    if count == 1:
+        return first.new_ones(())
+    itself = torch.eye(count, dtype=torch.bool, device=first.device)
+    return compare(first, second).masked_fill(itself, 0).sum() / (count * (count - 1))
+
+
+def _cosine(first: Tensor, second: Tensor) -> Tensor:
+    unit = torch.nn.functional.normalize
+    return unit(first, dim=-1) @ unit(second, dim=-1).T
+
+
+def _descriptors(embeddings: Embeddings[Array]) -> tuple[list[Tensor], Array]:
+    named = embeddings if isinstance(embeddings, Mapping) else dict(enumerate(embeddings))
+    if not named:
+        raise DataError("embeddings_by_subject is empty; expected (R, D) descriptors a subject")
+    tensors = []
+    for name, rows in named.items():
+        tensor = finite(rows, f"descriptors of subject {name!r}")
+        if tensor.ndim != 2 or tensor.shape[0] == 0:
+            raise DataError(
+                f"descriptors of subject {name!r}: expected (R, D), R at least 1; "
+                f"got {tuple(tensor.shape)}"
+            )
+        tensors.append(tensor)
+    return tensors, next(iter(named.values()))
 
 
 def detect_and_compare(
-    similarity: Array,
-    reference_similarity: Array,
-    assignment: Literal["greedy", "hungarian"] = "greedy",
+    similarity: Array, reference_similarity: Array, assignment: Assignment = "greedy"
 ) -> Array:
-    r"""Detect-and-Compare (MuDI, released version 2/3), at most 1, may be negative; higher better.
+    r"""Detect-and-Compare of MuDI (arXiv 2404.04243, released program): higher is better.
 
-    .. math:: 1 - \lVert S^{DC}_\mathrm{sorted} - S^{GT} \rVert_2
+    .. math:: 1 - \lVert S_{\pi} - S^{GT} \rVert_2, \quad 0 \text{ where } K \ne N
 
-    with the spectral norm. ``similarity`` (K boxes, N subjects), ``reference_similarity`` (N, N)
-    -> scalar. K other than N gives 0. Rows are taken greedily, column by column: the unused box
-    that is most similar to that subject.
+    ``similarity`` is (K boxes, N subjects), ``reference_similarity`` (N, N); the norm is the
+    spectral one (largest singular value). Greedy, as published: subject after subject takes the
+    box most similar to it of those left; ``"hungarian"`` maximizes the sum. At most 1, not
+    clipped below. -> a number.
 
-    >>> gt = np.array([[0.78, 0.28], [0.28, 0.77]])
-    >>> round(float(detect_and_compare(np.array([[0.72, 0.26], [0.29, 0.71]]), gt)), 3)
+    Raises:
+        DataError: a NaN, or sizes that do not fit.
+        RequestError: an unknown assignment.
+
+    >>> expected = np.array([[0.78, 0.28], [0.28, 0.77]])
+    >>> float(detect_and_compare(np.array([[0.72, 0.26], [0.29, 0.71]]), expected).round(3))
     0.933
     """
-    if assignment not in {"greedy", "hungarian"}:
-        raise RequestError(f"assignment is 'greedy' or 'hungarian'; got {assignment!r}")
-    tensor, expected = checked(similarity), checked(reference_similarity)
-    if tensor.shape[0] != tensor.shape[1]:
-        return like(tensor.sum() * 0, similarity)
-    order = _greedy(tensor) if assignment == "greedy" else _hungarian(tensor)
-    return like(1 - _spectral(tensor[order] - expected.to(tensor)), similarity)
+    if assignment not in get_args(Assignment):
+        raise RequestError(f"assignment {assignment!r}: expected one of {get_args(Assignment)}")
+    values, expected = _boxes_and_expected(similarity, reference_similarity)
+    num_boxes, num_subjects = values.shape
+    if num_boxes != num_subjects:
+        return like(values.new_zeros(()), similarity)
+    boxes = _greedy(values) if assignment == "greedy" else assign(values.T) % num_boxes
+    distance = torch.linalg.matrix_norm(values[boxes] - expected, ord=2)
+    return like(1 - distance, similarity)
 
 
 def strict_detect_and_compare(
     similarity: Array, reference_similarity: Array, duplicate: float = 0.5
 ) -> Array:
-    r"""Detect-and-Compare that counts gradually and compares across N; in [0, 1]; higher is better.
+    r"""Detect-and-Compare that counts absence and doubling, for any number of subjects.
 
-    .. math:: \mathrm{clip}(1 - \lVert S - S^{GT} \rVert_2 / \lVert S^{GT} \rVert_2 - d/N, 0, 1)
+    .. math:: \mathrm{clip}\left(1 - \frac{\lVert S_\sigma - S^{GT} \rVert_2}
+              {\lVert S^{GT} \rVert_2} - \frac{\#\text{duplicates}}{N}, 0, 1\right)
 
-    with Hungarian assignment, a row of zeros for an absent subject, and d boxes too many: an
-    unassigned box whose similarity to its best subject reaches ``duplicate`` times that subject's
-    diagonal. Other boxes (bystanders) cost nothing.
+    (K boxes, N subjects) and (N, N) -> a number in [0, 1]; higher is better. :math:`\sigma` is
+    one-to-one (Hungarian); an absent subject is a row of zeros. A box left over is a duplicate
+    where its similarity to any subject reaches ``duplicate`` times that subject's diagonal of
+    :math:`S^{GT}`; other boxes left over (strangers) cost nothing here.
 
-    >>> float(strict_detect_and_compare(np.array([[1.0, 0.0]]), np.eye(2)))
-    0.0
-    >>> float(strict_detect_and_compare(np.eye(2), np.eye(2)))
-    1.0
+    Raises:
+        DataError: a NaN, sizes that do not fit, or an expected matrix of zeros.
+
+    >>> expected = np.array([[0.8, 0.2], [0.2, 0.8]])
+    >>> float(strict_detect_and_compare(np.array([[0.8, 0.2]]), expected).round(3))
+    0.175
     """
-    tensor, expected = checked(similarity), checked(reference_similarity)
-    boxes, subjects = assign(tensor)
-    rows = [tensor.new_zeros(tensor.shape[1]) for _ in range(tensor.shape[1])]
-    for box, subject in zip(boxes, subjects, strict=True):
-        rows[subject] = tensor[box]
-    distance = _spectral(torch.stack(rows) - expected.to(tensor))
-    extra = _num_duplicates(tensor.detach(), expected, boxes, duplicate) / tensor.shape[1]
-    score = 1 - distance / _spectral(expected.to(tensor)) - extra
-    return like(score.clamp(0, 1), similarity)
+    values, expected = _boxes_and_expected(similarity, reference_similarity)
+    num_subjects = values.shape[1]
+    size = torch.linalg.matrix_norm(expected, ord=2)
+    if not float(size) > 0:
+        raise DataError("reference_similarity is all zeros; expected references alike themselves")
+    mask = matched_mask(values.T)  # (N, K)
+    rows = mask.to(values) @ values
+    limit = duplicate * expected.diagonal()
+    doubles = ((values >= limit) & (values > 0)).any(-1) & ~mask.any(0)
+    distance = torch.linalg.matrix_norm(rows - expected, ord=2)
+    value = 1 - distance / size - doubles.sum() / num_subjects
+    return like(value.clamp(0, 1), similarity)
 
 
-def _num_duplicates(
-    similarity: Tensor, expected: Tensor, used: np.ndarray, duplicate: float
-) -> int:
-    idle = [box for box in range(similarity.shape[0]) if box not in set(used.tolist())]
-    best = [int(similarity[box].argmax()) for box in idle]
-    return sum(
-        bool(similarity[box, subject] >= duplicate * expected[subject, subject])
-        for box, subject in zip(idle, best, strict=True)
-    )
+def _boxes_and_expected(similarity: object, reference_similarity: object) -> tuple[Tensor, Tensor]:
+    values = matrix(similarity, "similarity (boxes, subjects)")
+    expected = matrix(reference_similarity, "reference_similarity (subjects, subjects)").to(values)
+    num_subjects = values.shape[-1]
+    if values.ndim != 2 or num_subjects == 0 or expected.shape != (num_subjects, num_subjects):
+        raise DataError(
+            f"similarity {tuple(values.shape)} and reference_similarity {tuple(expected.shape)}: "
+            "expected (K boxes, N subjects) and (N, N), N at least 1"
+        )
+    return values, expected
 
 
-def _greedy(similarity: Tensor) -> list[int]:
-    """For each column in turn the unused row with the largest entry."""
-    order: list[int] = []
-    for column in range(similarity.shape[1]):
-        free = [row for row in range(similarity.shape[0]) if row not in order]
-        order.append(max(free, key=lambda row: float(similarity[row, column])))
-    return order
-
-
-def _hungarian(similarity: Tensor) -> list[int]:
-    rows, columns = assign(similarity)
-    return [int(rows[place]) for place in np.argsort(columns)]
-
-
-def _spectral(matrix: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.matrix_norm(matrix, ord=2)
-    return norm
+def _greedy(values: Tensor) -> Tensor:
+    """Column after column takes the most similar row that is left: rows in column order."""
+    left = values.detach().clone()
+    boxes = []
+    for column in range(values.shape[1]):
+        boxes.append(int(left[:, column].argmax()))
+        left[boxes[-1]] = -torch.inf
+    return torch.tensor(boxes, device=values.device)
 
 
 def subject_consistency(similarity: Array) -> Array:
-    """Subject consistency (PSR), per subject: its own crop against its reference; higher is better.
+    r"""Subject consistency of PSR's released program, a subject at a time; higher is better.
 
-    ``similarity`` (M subjects, M crops), where crop i is the first box that the detector returned
-    for subject i's noun; the diagonal, (M,) in [-1, 1]. NaN where there was no box: the program
-    would score the whole picture there, which is a guess; it is left out, and counted. A vector
-    (M,) of such similarities passes as it is. Kept faults: first box, shared boxes, duplicates
-    cost nothing.
+    .. math:: SC_i = \cos(f(\mathrm{crop}(\hat I, c_i)), f(\mathrm{crop}(I_i, c_i)))
 
-    >>> subject_consistency(np.array([[0.8, 0.1], [0.2, 0.7]])).tolist()
-    [0.8, 0.7]
+    Column i is the crop that the detector returned first for subject i's noun, so the value is
+    the diagonal: (M, N) -> (M,); a vector is taken as the diagonal itself. Nothing found is NaN
+    (or, at the end, a missing column) and stays NaN: the published program compares the whole
+    picture then, a guess that we omit and count as unmeasured. The paper's number, and reward, is
+    the mean over subjects. Swapped subjects and doubled boxes cost nothing or too much: see
+    ``strict_subject_consistency``.
+
+    Raises:
+        DataError: a similarity is infinite, or not a vector or matrix.
+
+    >>> subject_consistency(np.array([[0.75, 0.5], [0.25, 0.5]]))
+    array([0.75, 0.5 ])
     """
-    tensor = as_tensor(similarity)
-    if tensor.ndim == 1:
-        return like(tensor, similarity)
-    own = tensor.diagonal()
-    missing = tensor.new_full((tensor.shape[0] - own.shape[0],), torch.nan)
-    return like(torch.cat([own, missing]), similarity)
+    values = as_tensor(similarity)
+    if values.ndim not in (1, 2) or bool(values.isinf().any()):
+        raise DataError(
+            "similarity: expected a vector or a matrix (subjects, crops) of finite numbers or "
+            f"NaN; got shape {tuple(values.shape)}"
+        )
+    if values.ndim == 1:
+        return like(values, similarity)
+    found = values.diagonal()
+    missing = found.new_full((values.shape[0] - found.shape[0],), torch.nan)
+    return like(torch.cat([found, missing]), similarity)
 
 
 def strict_subject_consistency(similarity: Array) -> Array:
-    """Subject consistency one to one over all candidate boxes; an absent subject scores 0.
+    """How much each subject looks like itself, in [0, 1]; higher is better.
 
-    (M subjects, N boxes) -> (M,) in [0, 1]; higher is better.
+    (..., M subjects, N candidate boxes) -> (..., M): similarity to the box that is the subject's
+    own, one-to-one over all boxes (Hungarian on the clipped similarity), absent 0, clipped. The
+    arithmetic of ``strict_id_similarity``, for things.
 
-    >>> strict_subject_consistency(np.array([[0.8], [0.7]])).tolist()
-    [0.8, 0.0]
+    Raises:
+        DataError: a similarity is NaN or infinite.
+
+    >>> strict_subject_consistency(np.array([[0.25, 0.75], [0.5, 0.25]]))
+    array([0.75, 0.5 ])
     """
-    return matched_similarity(similarity)
+    values = matrix(similarity, "similarity (subjects, boxes)").clamp(0, 1)
+    return like(matched(values, matched_mask(values)), similarity)

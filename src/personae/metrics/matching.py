@@ -179,21 +179,17 @@ def _reach(values: Tensor, margin: float, references: object | None) -> Tensor:
     return 1 - ((alike - margin) / (1 - margin)).clamp(0, _ALIKE)
 
 
-def _blend_cost(own: Tensor, other: Tensor, reach: Tensor, lead: Tensor) -> Tensor:
+def _blend_cost(own: Tensor, reach: Tensor, lead: Tensor) -> Tensor:
     """(..., M, N): what each face loses on each subject by resembling the other subjects."""
-    cost = (own - lead / reach.unsqueeze(-1)).clamp(min=0).expand(_cube(own, other))
-    itself = torch.eye(own.shape[-3], dtype=torch.bool, device=own.device).unsqueeze(-1)
+    cost = (own - lead / reach.unsqueeze(-1)).clamp(min=0)
+    itself = torch.eye(reach.shape[-1], dtype=torch.bool, device=own.device).unsqueeze(-1)
     return cost.masked_fill(itself, 0).sum(-2)
-
-
-def _cube(own: Tensor, other: Tensor) -> torch.Size:
-    return torch.broadcast_shapes(own.shape, other.shape)
 
 
 def _claims(credit: Tensor, reach: Tensor) -> Tensor:
     """w of the card: (..., M, N), at most one positive entry in a column."""
     own, other = credit.unsqueeze(-2), credit.unsqueeze(-3)
-    return (credit - _blend_cost(own, other, reach, (own - other).clamp(min=0))).clamp(min=0)
+    return (credit - _blend_cost(own, reach, (own - other).clamp(min=0))).clamp(min=0)
 
 
 def _subject_rewards(credit: Tensor, claims: Tensor) -> Tensor:
@@ -208,5 +204,5 @@ def _pull(ramp: Tensor, claims: Tensor, reach: Tensor, mask: Tensor) -> Tensor:
     """The reward without the clips that silence its gradient: (...)."""
     credit = ramp.clamp(min=0)
     own, other = credit.unsqueeze(-2), credit.unsqueeze(-3)
-    wanted = ramp - _blend_cost(own, other, reach, own - other)
+    wanted = ramp - _blend_cost(own, reach, own - other)
     return torch.where(mask, wanted, -claims).sum(-1).mean(-1)

@@ -1,4 +1,4 @@
-"""Does the one lie to the other as the scene says?"""
+"""Does the first subject lie to the second as the prompt says?"""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from personae.errors import DataError
-from personae.metrics.arrays import Array, as_tensor, like
+from personae.metrics.array_or_tensor import Array, finite, like
 
-__all__ = ["RELATIONS", "WORDINGS", "parse_relation", "position_score", "strict_position_score"]
+__all__ = ["RELATIONS", "position_score", "relation_of", "strict_position_score"]
 
-RELATIONS = ("left of", "right of", "above", "below", "next to")
-# Published wordings (PSRBench), each with the relation it means.
-WORDINGS = {
+# Published wordings (PSRBench's list, and those of its code that the list never reaches) -> ours.
+RELATIONS: dict[str, str] = {
     "left of": "left of",
     "to the left of": "left of",
     "on the left of": "left of",
@@ -25,114 +24,154 @@ WORDINGS = {
     "under": "below",
     "next to": "next to",
     "on side of": "next to",
-    "on the side of": "next to",
     "near": "next to",
-    "beside": "next to",
 }
-# Unit vectors from the first subject to the second; y points down.
-_DIRECTIONS = {
-    "left of": (1.0, 0.0),
-    "right of": (-1.0, 0.0),
-    "above": (0.0, 1.0),
-    "below": (0.0, -1.0),
+# Unit step from the second subject to the first, in pixels with y down.
+_STEPS = {
+    "left of": (-1.0, 0.0),
+    "right of": (1.0, 0.0),
+    "above": (0.0, -1.0),
+    "below": (0.0, 1.0),
 }
-_MAX_IOU = 0.1
-_NEAR_PX = 150.0
+_NEXT_TO_PX = 150.0
+_IOU = 0.1
+# Strict: centers apart by this share of the distance at which the boxes would just touch are
+# enough. Side by side people overlap a little; what stands on something overlaps much.
+_APART = {"left of": 0.75, "right of": 0.75, "above": 0.5, "below": 0.5, "next to": 0.5}
+# Strict: as near as this share of the boxes' mean side counts fully as next to.
+_NEAR = 0.5
 
 
-def parse_relation(words: str) -> str:
-    """One of `RELATIONS` for a wording.
+def relation_of(words: str) -> str:
+    """The relation that these words mean, one of the values of ``RELATIONS``.
 
-    >>> parse_relation("on top of")
-    'above'
+    >>> relation_of("On the  left of")
+    'left of'
 
     Raises:
-        DataError: an unknown wording.
+        DataError: the words are in no list.
     """
-    relation = WORDINGS.get(" ".join(words.lower().split()))
-    if relation is None:
-        raise DataError(f"relation {words!r} is not known; expected one of {sorted(WORDINGS)}")
-    return relation
+    key = " ".join(words.lower().split())
+    if key not in RELATIONS:
+        raise DataError(f"relation {words!r} is not known; expected one of {list(RELATIONS)}")
+    return RELATIONS[key]
 
 
 def position_score(boxes_xyxy_px: Array, relation: str) -> Array:
-    r"""Position (PSR) as the published script computes it, in [0, 1]; higher is better.
+    r"""Position score of PSRBench's released program, in [0, 1]; higher is better.
 
-    ``boxes_xyxy_px`` (2, 4): the first and the second subject's box, y down -> scalar. On the
-    right side: 1 if IoU < 0.1, else 0.1 / IoU; else 0. Left and right ask that the horizontal
-    distance of the centers be the larger one, above and below do not ask it (kept fault). ``next
-    to``: 1 if either distance is below 150 px, else 150 over the larger (in the script never
-    reached).
+    ``boxes_xyxy_px`` (2, 4): left, top, right, bottom of the first and the second subject, in
+    pixels, y down. With dx, dy from the center of the first to that of the second:
 
-    >>> float(position_score(np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]]), "left of"))
+    - left of: dx > 0 and abs(dx) > abs(dy); right of: dx < 0 and the same;
+    - above: dy > 0; below: dy < 0 (no test of dominance, as published);
+    - where that holds 1 if IoU < 0.1, else 0.1 / IoU (contact is punished); otherwise 0;
+    - next to: 1 if abs(dx) < 150 or abs(dy) < 150 pixels, else 150 / max(abs(dx), abs(dy)).
+
+    Boxes without any area (union 0) score 0 but for next to, which asks for no overlap.
+
+    Raises:
+        DataError: unknown words, or not two boxes of finite numbers.
+
+    >>> import numpy as np
+    >>> boxes = np.array([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
+    >>> float(position_score(boxes, "to the left of")), float(position_score(boxes, "above"))
+    (1.0, 0.0)
+    """
+    boxes, name = _two_boxes(boxes_xyxy_px), relation_of(relation)
+    delta = _centers(boxes)[1] - _centers(boxes)[0]
+    if name == "next to":
+        return like(_next_to_px(delta), boxes_xyxy_px)
+    step_x, step_y = _STEPS[name]
+    along = float(-(delta[0] * step_x + delta[1] * step_y))
+    dominant = bool(delta[0].abs() > delta[1].abs()) if step_x else True
+    overlap, union = _overlap_and_union(boxes)
+    if along <= 0 or not dominant or float(union) <= 0:
+        return like(boxes.new_zeros(()), boxes_xyxy_px)
+    iou = overlap / union
+    value = boxes.new_ones(()) if float(iou) < _IOU else _IOU / iou
+    return like(value, boxes_xyxy_px)
+
+
+def strict_position_score(
+    boxes_xyxy_px: Array, relation: str, image_size: tuple[int, int] | None = None
+) -> Array:
+    r"""How well the first box lies to the second as said, in [0, 1]; higher is better.
+
+    For the four directions, with a the displacement of the centers along the axis (positive the
+    right way), b across it, and t = a over the displacement at which the boxes would touch:
+
+    .. math:: \mathrm{clip}\left(\frac{2a}{|a| + |b|}, 0, 1\right) \cdot
+              \mathrm{clip}\left(\frac{t}{\tau}, 0, 1\right)
+
+    The same test of dominance for all four: full from 45 degrees on, falling to 0 where the boxes
+    lie square to what was said. :math:`\tau` is 0.75 sideways and 0.5 up and down: contact, and
+    some overlap, is not punished. Next to: full while the gap between the boxes is at most half
+    their mean side, then falling as 1 / gap; boxes one inside the other are not next to each
+    other. All of it is free of scale. Boxes are cut to ``image_size`` (width, height) where it is
+    given. Gradients flow to the boxes. An absent box is the caller's 0.
+
+    Raises:
+        DataError: unknown words, not two boxes of finite numbers, or an empty box.
+
+    >>> import numpy as np
+    >>> touching = np.array([[0.0, 0.0, 10.0, 10.0], [0.0, 10.0, 10.0, 20.0]])
+    >>> float(strict_position_score(touching, "on top of"))
     1.0
     """
-    boxes, words = _checked(boxes_xyxy_px), parse_relation(relation)
-    dx, dy = _center(boxes[1]) - _center(boxes[0])
-    if words == "next to":
-        far = torch.maximum(dx.abs(), dy.abs())
-        close = (dx.abs() < _NEAR_PX) | (dy.abs() < _NEAR_PX)
-        score = torch.where(close, torch.ones_like(far), _NEAR_PX / far.clamp(min=_NEAR_PX))
-        return like(score, boxes_xyxy_px)
-    right, down = _DIRECTIONS[words]
-    side = dx * right + dy * down > 0
-    if right:
-        side = side & (dx.abs() > dy.abs())
-    iou, union = _iou(boxes)
-    clear = torch.where(iou < _MAX_IOU, torch.ones_like(iou), _MAX_IOU / iou.clamp(min=_MAX_IOU))
-    return like(torch.where(side & (union > 0), clear, torch.zeros_like(iou)), boxes_xyxy_px)
-
-
-def strict_position_score(boxes_xyxy_px: Array, relation: str) -> Array:
-    r"""Position by direction and separation, free of scale, in [0, 1]; higher is better.
-
-    For a direction: with the centers' distance :math:`a` along it and :math:`b` across it, and
-    :math:`e` the boxes' mean extent along it,
-
-    .. math:: \mathrm{clip}(2 - 2|b|/a, 0, 1) \cdot \mathrm{clip}(2a/e, 0, 1), \quad 0 if a \le 0
-
-    so up to 26 degrees off counts in full, 45 degrees and more not at all, and boxes may touch and
-    overlap by half their extent (a cup *on top of* a table). ``next to``: full while the gap
-    between the boxes is at most half their mean side, falling to 0 at two sides; overlap beyond
-    IoU 0.5 counts against it. Differs from `position_score`: one rule for all four sides, contact
-    allowed, graded, the same in every resolution.
-
-    >>> float(strict_position_score(np.array([[0.0, 0, 10, 10], [10, 0, 20, 10]]), "left of"))
-    1.0
-    """
-    boxes, words = _checked(boxes_xyxy_px), parse_relation(relation)
-    apart = _center(boxes[1]) - _center(boxes[0])
-    extent = (boxes[:, 2:] - boxes[:, :2]).mean(dim=0)
-    if words == "next to":
-        gap = (apart.abs() - extent).clamp(min=0).amax()
-        near = (4 / 3 - gap / extent.mean() * 2 / 3).clamp(0, 1)
-        score = near * (2 - 2 * _iou(boxes)[0]).clamp(0, 1)
-        return like(score, boxes_xyxy_px)
-    direction = boxes.new_tensor(_DIRECTIONS[words])
-    along = (apart * direction).sum()
-    across = (apart * direction.flip(0)).sum().abs()
-    angle = (2 - 2 * across / along.clamp(min=1e-9)).clamp(0, 1)
-    separation = (2 * along / (extent * direction.abs()).sum()).clamp(0, 1)
-    return like(angle * separation, boxes_xyxy_px)
-
-
-def _checked(boxes: Array) -> Tensor:
-    tensor = as_tensor(boxes)
-    if tensor.shape != (2, 4) or not torch.isfinite(tensor).all():
+    boxes, name = _two_boxes(boxes_xyxy_px), relation_of(relation)
+    if image_size is not None:
+        limit = boxes.new_tensor([*image_size, *image_size])
+        boxes = torch.minimum(boxes.clamp(min=0), limit)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    if bool((sides <= 0).any()):
         raise DataError(
-            f"expected two finite boxes (2, 4), left top right bottom in px; got {boxes!r}"
+            f"boxes {boxes.tolist()}: expected left < right and top < bottom, in pixels"
+            + ("" if image_size is None else f", inside {image_size}")
         )
-    return tensor
+    offset = _centers(boxes)[0] - _centers(boxes)[1]
+    shares = offset / (sides.mean(0))  # 1 where the boxes would just touch along that axis
+    if name == "next to":
+        return like(_near(sides, offset) * _clip(shares.abs().max() / _APART[name]), boxes_xyxy_px)
+    step = boxes.new_tensor(_STEPS[name])
+    along = (offset * step).sum()
+    dominance = _clip(2 * along / offset.abs().sum().clamp(min=torch.finfo(boxes.dtype).tiny))
+    return like(dominance * _clip((shares * step).sum() / _APART[name]), boxes_xyxy_px)
 
 
-def _center(box: Tensor) -> Tensor:
-    return (box[:2] + box[2:]) / 2
+def _two_boxes(values: object) -> Tensor:
+    boxes = finite(values, "boxes_xyxy_px")
+    if tuple(boxes.shape) != (2, 4):
+        raise DataError(f"boxes_xyxy_px: expected (2, 4); got {tuple(boxes.shape)}")
+    return boxes
 
 
-def _iou(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Intersection over union, and the union."""
-    size = torch.minimum(boxes[0, 2:], boxes[1, 2:]) - torch.maximum(boxes[0, :2], boxes[1, :2])
-    overlap = size.clamp(min=0).prod()
-    areas = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
-    union = areas.sum() - overlap
-    return overlap / torch.where(union > 0, union, 1.0), union
+def _centers(boxes: Tensor) -> Tensor:
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def _overlap_and_union(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    first, second = boxes
+    meeting = torch.minimum(first[2:], second[2:]) - torch.maximum(first[:2], second[:2])
+    overlap = meeting.clamp(min=0).prod()
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    return overlap, areas.sum() - overlap
+
+
+def _next_to_px(delta: Tensor) -> Tensor:
+    distance = delta.abs()
+    if bool((distance < _NEXT_TO_PX).any()):
+        return distance.new_ones(())
+    return _NEXT_TO_PX / distance.max()
+
+
+def _near(sides: Tensor, offset: Tensor) -> Tensor:
+    """1 while the gap is small against the boxes, then falling as 1 / gap."""
+    gap = (offset.abs() - sides.mean(0)).clamp(min=0)
+    reach = _NEAR * sides.mean()
+    # The larger of the two gaps: the slope of a hypotenuse is not defined where both are 0.
+    return reach / torch.maximum(reach, gap.max())
+
+
+def _clip(value: Tensor) -> Tensor:
+    return value.clamp(0, 1)

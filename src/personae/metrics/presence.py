@@ -1,4 +1,4 @@
-"""Is everybody there, once, and nobody else?"""
+"""Who is there, how often, and who else: found, absent, duplicated, strangers; and the balance."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personae.metrics.arrays import Array, as_tensor, checked, like
-from personae.metrics.matching import assign
+from personae.errors import DataError
+from personae.metrics.array_or_tensor import Array, finite, like, matrix
+from personae.metrics.assignment import matched_mask
 
-__all__ = ["Presence", "balance", "presence", "presence_score", "strangers"]
+__all__ = ["Presence", "balance", "presence", "presence_score"]
 
 
 @dataclass(frozen=True, eq=False)
 class Presence:
-    """Who was found: ``found`` (M,) bool, ``copies`` (M,) int, ``match`` face or None for each.
+    """M subjects in a picture of N faces (or boxes).
 
-    ``strangers`` are the faces that resemble no subject.
+    ``found`` (M,) bool; ``copies`` (M,) int, how many faces show the subject (0 absent, 1 as it
+    should be, more is duplicated); ``match`` the face of each subject, None where absent;
+    ``strangers`` the faces that show no subject.
     """
 
     found: np.ndarray
@@ -27,57 +30,73 @@ class Presence:
     strangers: tuple[int, ...]
 
 
-def presence(similarity: np.ndarray | Tensor, present: float = 0.5) -> Presence:
-    """Assign faces to subjects one to one, but only where the similarity reaches ``present``.
+def presence(similarity: Array, present: float = 0.5) -> Presence:
+    """Find each subject among the faces: (M, N) calibrated similarity -> Presence (NumPy).
 
-    ``similarity`` (M subjects, N faces), calibrated. A face left over counts as a further copy of
-    the subject it resembles most, if it reaches ``present`` there, else as a stranger.
+    One-to-one: of the cells that reach ``present``, those with the largest sum. A face left over
+    is a copy of its most similar subject where that similarity reaches ``present``, else a
+    stranger. No gradient.
 
-    >>> presence(np.array([[0.9, 0.8, 0.1], [0.1, 0.0, 0.2]])).copies.tolist()
-    [2, 0]
+    Raises:
+        DataError: a similarity is NaN or infinite, or ``present`` is not in (0, 1].
+
+    >>> seen = presence(np.array([[0.9, 0.1, 0.8, 0.2], [0.2, 0.3, 0.1, 0.1]]))
+    >>> seen.copies, seen.match, seen.strangers
+    (array([2, 0]), (0, None), (1, 3))
     """
-    values = checked(similarity).detach().cpu().double().numpy()
-    m, n = values.shape
-    match: list[int | None] = [None] * m
-    for i, j in zip(*assign(np.where(values >= present, values, 0.0)), strict=True):
-        if values[i, j] >= present:
-            match[i] = int(j)
-    copies = np.array([int(j is not None) for j in match], dtype=np.int64).reshape(m)
-    strangers_: list[int] = []
-    for j in sorted(set(range(n)) - {j for j in match if j is not None}):
-        best = int(values[:, j].argmax()) if m else -1
-        if m and values[best, j] >= present:
-            copies[best] += 1
-        else:
-            strangers_.append(j)
-    return Presence(copies > 0, copies, tuple(match), tuple(strangers_))
+    values = matrix(similarity).detach()
+    if values.ndim != 2:
+        raise DataError(f"similarity: expected (subjects, faces); got {tuple(values.shape)}")
+    if not 0 < present <= 1:
+        raise DataError(f"present {present}: expected a similarity in (0, 1]")
+    enough = values >= present
+    mask = matched_mask(torch.where(enough, values, torch.zeros_like(values))) & enough
+    copies = (mask | _best_subject(values) & enough & ~mask.any(0)).sum(-1)
+    shown = enough.any(0)
+    return Presence(
+        found=mask.any(-1).cpu().numpy(),
+        copies=copies.cpu().numpy(),
+        match=tuple(row.index(True) if True in row else None for row in mask.tolist()),
+        strangers=tuple(torch.nonzero(~shown).flatten().tolist()),
+    )
 
 
-def presence_score(found: Presence) -> np.ndarray:
-    """Per subject (M,): 1 where it is there once, one n-th where n times, 0 where absent.
+def _best_subject(values: Tensor) -> Tensor:
+    """(M, N) bool, True once a column: at the most similar subject."""
+    mask = torch.zeros_like(values, dtype=torch.bool)
+    if values.numel():
+        mask.scatter_(0, values.argmax(0, keepdim=True), True)
+    return mask
 
-    >>> presence_score(presence(np.array([[0.9, 0.8], [0.1, 0.0]]))).tolist()
-    [0.5, 0.0]
+
+def presence_score(seen: Presence) -> np.ndarray:
+    r"""Per subject, in [0, 1]: 1 where it is there once, 1 / copies where more often, 0 absent.
+
+    >>> presence_score(presence(np.array([[0.9, 0.6], [0.1, 0.2]])))
+    array([0.5, 0. ])
     """
-    return np.where(found.found, 1.0 / np.maximum(found.copies, 1), 0.0)
-
-
-def strangers(similarity: np.ndarray | Tensor, present: float = 0.5) -> int:
-    """How many faces resemble no subject; lower is better. For faces only."""
-    return len(presence(similarity, present).strangers)
+    return np.where(seen.found, 1.0 / np.maximum(seen.copies, 1), 0.0)
 
 
 def balance(similarity_per_subject: Array) -> Array:
-    r"""Worst subject over best, in [0, 1]; higher is better; 0 where one is absent.
+    r"""Worst subject over best, in [0, 1]; 1 where all are equally well kept.
 
-    .. math:: \min_i s_i / \max_i s_i
+    .. math:: \frac{\min_i [s_i]_+}{\max_i [s_i]_+}
 
-    (M,) similarities in [0, 1] -> scalar. One subject that is there is balanced: 1.
+    (M,) -> a number. 0 where one subject is absent (scores 0 or less); a single present subject
+    is balanced: 1.
 
-    >>> float(balance(np.array([0.4, 0.8])))
+    Raises:
+        DataError: no subject, or a NaN.
+
+    >>> float(balance(np.array([0.75, 0.375])))
     0.5
     """
-    values = as_tensor(similarity_per_subject).clamp(min=0)
-    best = values.amax(dim=-1)
-    share = values.amin(dim=-1) / torch.where(best > 0, best, 1.0)
-    return like(share, similarity_per_subject)
+    values = finite(similarity_per_subject, "similarity_per_subject").clamp(min=0)
+    if values.ndim != 1 or values.shape[0] == 0:
+        raise DataError(
+            f"similarity_per_subject: expected a number a subject; got {tuple(values.shape)}"
+        )
+    best = values.max()
+    safe = torch.where(best > 0, best, torch.ones_like(best))
+    return like(values.min() / safe, similarity_per_subject)

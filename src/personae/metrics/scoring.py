@@ -63,8 +63,8 @@ def planned_metrics(
     for subject in gallery.subjects:
         for metric in per_subject:
             yield metric, subject
-        if protocol == "strict":
-            yield _copy_metric(gallery, subject), subject
+        if protocol == "strict" and (copy := _copy_metric(gallery, subject)):
+            yield copy, subject
     for metric in per_picture:
         yield metric, None
 
@@ -177,8 +177,11 @@ def _first_boxes(evidence: Evidence) -> np.ndarray:
     return similarity
 
 
-def _copy_metric(gallery: Gallery, subject: str) -> str:
-    return "copy_paste" if subject in gallery.targets else "copy_paste_reference"
+def _copy_metric(gallery: Gallery, subject: str) -> str | None:
+    """Copying is asked of a subject with a target, or with two references to compare."""
+    if subject in gallery.targets:
+        return "copy_paste"
+    return "copy_paste_reference" if len(gallery.files[subject]) > 1 else None
 
 
 def _copy_score(evidence: Evidence, seen: Presence, metric: str, index: int) -> Score:

@@ -1,96 +1,111 @@
-"""Can these eyes tell these subjects apart? Asked of references, before any verdict."""
+"""Can these eyes tell these subjects apart? Asked of the references, before any verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-__all__ = ["PairSeparability", "separability"]
+from personae.errors import DataError
+from personae.metrics.array_or_tensor import Array, finite
 
-_MAX_CROSS = 0.5
-_MIN_AUC = 0.9
+__all__ = ["PairSeparability", "separability"]
 
 
 @dataclass(frozen=True)
 class PairSeparability:
-    """Two subjects under the eyes: mean and worst same, mean and best different, and the verdict.
+    """Two subjects, reference against reference, in the eyes' calibrated similarity.
 
-    ``auc`` is the chance that a same-subject pair of photos is more alike than a pair across;
-    it and the two "same" figures are None where neither subject has two references.
+    ``worst_same`` the lowest similarity of two photos of one of them (None where neither has two
+    references), ``best_different`` the highest across them, ``auc`` how often a same pair is
+    above a different one (ties half; None like ``worst_same``), ``reason`` why they cannot be
+    told apart, empty where they can.
     """
 
     subjects: tuple[str, str]
+    worst_same: float | None
+    best_different: float
+    auc: float | None
     separable: bool
     reason: str
-    mean_different: float
-    best_different: float
-    mean_same: float | None = None
-    worst_same: float | None = None
-    auc: float | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields, for a file."""
-        return {**vars(self), "subjects": list(self.subjects)}
 
 
 def separability(
-    embeddings_by_subject: Mapping[str, Tensor], similarity: Callable[[Tensor, Tensor], Tensor]
+    embeddings_by_subject: Mapping[str, Array] | Sequence[Array],
+    similarity: Callable[[Tensor, Tensor], Tensor],
+    limit: float = 0.5,
 ) -> list[PairSeparability]:
-    """Every pair of subjects: are photos of one more alike than photos across?
+    """Every pair of subjects, (R_i, D) descriptors each, under a calibrated similarity.
 
-    ``embeddings_by_subject`` holds (R_i, D) a subject, ``similarity`` is the calibrated one. A
-    pair is not separable if its mean similarity across reaches 0.5 (the eyes take the one for the
-    other), or if there are same-subject pairs and they win against pairs across in fewer than 9
-    of 10 cases.
+    A pair cannot be told apart where a photo of the one resembles a photo of the other at
+    ``limit`` or more (the eyes would take one for the other), or at least as much as some two
+    photos of one subject resemble each other (the two kinds of pairs overlap). With a single
+    reference each there is no pair of the same, and the limit alone decides.
+
+    Raises:
+        DataError: a subject without a reference, or a NaN.
+
+    >>> faces = {"ann": np.array([[1.0, 0.0]]), "bob": np.array([[0.8, 0.6]])}
+    >>> separability(faces, lambda a, b: a @ b.T)[0].reason
+    'ann and bob: two photos of them resemble each other at 0.80; from 0.50 on they cannot be
+    told apart'
     """
-    return [
-        _pair((first, second), embeddings_by_subject, similarity)
-        for first, second in combinations(embeddings_by_subject, 2)
-    ]
+    if not isinstance(embeddings_by_subject, Mapping):
+        embeddings_by_subject = {str(i): rows for i, rows in enumerate(embeddings_by_subject)}
+    known = {name: _rows(name, rows) for name, rows in embeddings_by_subject.items()}
+    with torch.no_grad():
+        same = {name: _same(rows, similarity) for name, rows in known.items()}
+        return [
+            _pair((a, b), [*same[a], *same[b]], _values(similarity(known[a], known[b])), limit)
+            for a, b in combinations(known, 2)
+        ]
+
+
+def _rows(name: str, rows: object) -> Tensor:
+    tensor = finite(rows, f"descriptors of subject {name!r}")
+    if tensor.ndim != 2 or tensor.shape[0] == 0:
+        raise DataError(
+            f"descriptors of subject {name!r}: expected (R, D), R at least 1; "
+            f"got {tuple(tensor.shape)}"
+        )
+    return tensor
+
+
+def _values(similarity: Tensor) -> np.ndarray:
+    return similarity.detach().cpu().double().numpy().ravel()
+
+
+def _same(rows: Tensor, similarity: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
+    """Similarities of different photos of one subject."""
+    upper = torch.ones(len(rows), len(rows), dtype=torch.bool, device=rows.device).triu(1)
+    return _values(similarity(rows, rows)[upper])
 
 
 def _pair(
-    names: tuple[str, str],
-    embeddings: Mapping[str, Tensor],
-    similarity: Callable[[Tensor, Tensor], Tensor],
+    subjects: tuple[str, str], same: Sequence[float], different: np.ndarray, limit: float
 ) -> PairSeparability:
-    first, second = (embeddings[name] for name in names)
-    across = _numpy(similarity(first, second)).ravel()
-    same = np.concatenate([_upper(_numpy(similarity(item, item))) for item in (first, second)])
-    auc = float((same[:, None] > across[None, :]).mean()) if same.size else None
-    separable, reason = _verdict(names, float(across.mean()), auc)
-    return PairSeparability(
-        subjects=names,
-        separable=separable,
-        reason=reason,
-        mean_different=round(float(across.mean()), 4),
-        best_different=round(float(across.max()), 4),
-        mean_same=round(float(same.mean()), 4) if same.size else None,
-        worst_same=round(float(same.min()), 4) if same.size else None,
-        auc=None if auc is None else round(auc, 4),
-    )
+    best = float(different.max())
+    worst = float(min(same)) if same else None
+    reason = ""
+    if best >= limit:
+        reason = (
+            f"{subjects[0]} and {subjects[1]}: two photos of them resemble each other at "
+            f"{best:.2f}; from {limit:.2f} on they cannot be told apart"
+        )
+    elif worst is not None and best >= worst:
+        reason = (
+            f"{subjects[0]} and {subjects[1]}: two photos of them resemble each other at "
+            f"{best:.2f}, no less than two photos of one of them ({worst:.2f})"
+        )
+    return PairSeparability(subjects, worst, best, _auc(same, different), not reason, reason)
 
 
-def _verdict(names: tuple[str, str], across: float, auc: float | None) -> tuple[bool, str]:
-    first, second = names
-    if across >= _MAX_CROSS:
-        return False, f"these eyes take {first} for {second} (similarity across {across:.2f})"
-    if auc is not None and auc < _MIN_AUC:
-        return False, f"these eyes confuse photos of {first} and {second} (AUC {auc:.2f})"
-    told = "one photo each" if auc is None else f"AUC {auc:.2f}"
-    return True, f"similarity across {across:.2f}, {told}"
-
-
-def _upper(square: np.ndarray) -> np.ndarray:
-    values: np.ndarray = square[np.triu_indices(len(square), k=1)]
-    return values
-
-
-def _numpy(values: Tensor) -> np.ndarray:
-    array: np.ndarray = values.detach().cpu().double().numpy()
-    return array
+def _auc(same: Sequence[float], different: np.ndarray) -> float | None:
+    if not same:
+        return None
+    difference = np.asarray(same)[:, None] - different[None, :]
+    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())

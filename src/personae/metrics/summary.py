@@ -1,14 +1,15 @@
-"""Summaries: means with their uncertainty, and what is missing beside them."""
+"""Summaries: a mean never stands without its interval, its n, and how many are missing."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from personae.errors import DataError
 from personae.metrics.cards import METRICS
 
 __all__ = [
@@ -21,175 +22,234 @@ __all__ = [
 ]
 
 Row = Mapping[str, Any]
-Group = tuple[str, str, str]
-# Resamples are drawn in slices, so that memory stays bounded for a hundred thousand scenes.
-_SLICE_CELLS = 4_000_000
+Interval = tuple[float, float]
+# Random numbers drawn at a time: keeps the memory of a bootstrap at a few megabytes.
+_DRAWS = 1 << 19
 
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """A metric over a result set; ``mean`` and ``ci95`` are None where nothing was measured.
+    """One metric over a run: an entry of summary.json.
 
-    ``ci95`` is also None with one scene only: there is nothing to resample.
+    ``mean`` and ``ci95`` are over the n measured rows, absent ones among them (``n_absent``);
+    None where there are none (mean) or fewer than two scenes (interval).
     """
 
     metric: str
     protocol: str
     eyes: str
     mean: float | None
-    ci95: tuple[float, float] | None
+    ci95: Interval | None
     n: int
     n_absent: int
     n_unmeasured: int
     higher_is_better: bool
 
     def as_json(self) -> dict[str, Any]:
-        """The entry of summary.json."""
-        return {**vars(self), "ci95": None if self.ci95 is None else list(self.ci95)}
+        """What goes to summary.json."""
+        interval = None if self.ci95 is None else list(self.ci95)
+        return {**self.__dict__, "ci95": interval}
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Second minus first over the keys measured in both; ``n_unpaired`` are in one only."""
+    """One metric, second run minus first, over the n rows that both have measured.
+
+    ``n_unpaired`` counts rows of either run that are measured there only. ``mean`` is None where
+    n is 0, ``ci95`` where there are fewer than two scenes.
+    """
 
     metric: str
     protocol: str
     eyes: str
-    first: float | None
-    second: float | None
     mean: float | None
-    ci95: tuple[float, float] | None
+    ci95: Interval | None
     n: int
     n_unpaired: int
     higher_is_better: bool
 
     def as_json(self) -> dict[str, Any]:
-        """The fields, for a file."""
-        return {**vars(self), "ci95": None if self.ci95 is None else list(self.ci95)}
+        """The same as plain values."""
+        interval = None if self.ci95 is None else list(self.ci95)
+        return {**self.__dict__, "ci95": interval}
 
 
 def cluster_bootstrap(
     values: Sequence[float] | np.ndarray,
-    clusters: Sequence[object],
+    clusters: Sequence[Hashable] | np.ndarray,
     num_resamples: int = 2000,
     seed: int = 0,
     confidence: float = 0.95,
-) -> tuple[float, float] | None:
-    """Percentile interval of the mean, resampling whole clusters (scenes) with replacement.
+) -> Interval | None:
+    r"""Percentile interval of the mean, resampling whole clusters (scenes) with replacement.
 
-    Rows of one scene are not independent: its pictures share references and prompt. Values (n,)
-    and the cluster of each -> (low, high), or None with fewer than two clusters. The mean of a
-    resample is over its values, so a scene with more values weighs more, as it does in the mean.
+    .. math:: \bar x^* = \frac{\sum_{g \in G^*} \sum_{i \in g} x_i}{\sum_{g \in G^*} n_g}
+
+    Pictures of one scene resemble each other, so they are drawn together. None with fewer than
+    two clusters: there is nothing to resample, and an interval of no width would be a lie.
+
+    Raises:
+        DataError: values and clusters of different lengths, or a value that is not finite.
+
+    >>> cluster_bootstrap([0.0, 0.0, 1.0, 1.0], ["a", "a", "b", "b"])
+    (0.0, 1.0)
     """
-    _, index = np.unique(np.array([str(item) for item in clusters]), return_inverse=True)
-    count = int(index.max(initial=-1)) + 1
-    if count < 2:
+    numbers = np.asarray(values, dtype=float)
+    if numbers.shape != (len(clusters),) or not np.isfinite(numbers).all():
+        raise DataError(
+            f"{numbers.shape} values for {len(clusters)} clusters: expected as many, all finite"
+        )
+    codes = _codes(clusters)
+    counts = np.bincount(codes).astype(float)
+    if len(counts) < 2:
         return None
-    sums = np.bincount(index, np.asarray(values, float), count)
-    sizes = np.bincount(index, minlength=count).astype(float)
-    generator = np.random.default_rng(seed)
-    step = max(1, _SLICE_CELLS // count)
-    means = []
-    for start in range(0, num_resamples, step):
-        drawn = generator.integers(0, count, (min(step, num_resamples - start), count))
-        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    means = _resampled_means(np.bincount(codes, numbers), counts, num_resamples, seed)
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
 
 
-def paired_difference(
-    first: Mapping[tuple[Any, ...], float], second: Mapping[tuple[Any, ...], float]
-) -> tuple[float | None, tuple[float, float] | None, int]:
-    """Mean of second minus first over common keys, its interval over scenes, and how many.
+def _codes(clusters: Sequence[Hashable] | np.ndarray) -> np.ndarray:
+    """Clusters as numbers 0, 1, ... in order of appearance."""
+    if isinstance(clusters, np.ndarray) and clusters.dtype.kind in "iu":
+        return np.unique(clusters, return_inverse=True)[1]
+    seen: dict[Hashable, int] = {}
+    return np.fromiter((seen.setdefault(name, len(seen)) for name in clusters), dtype=np.int64)
 
-    The first element of a key is its scene.
+
+def _resampled_means(
+    sums: np.ndarray, counts: np.ndarray, num_resamples: int, seed: int
+) -> np.ndarray:
+    """Mean of each resample: (num_resamples,); only sums and counts of a cluster are needed."""
+    rng = np.random.default_rng(seed)
+    num_clusters = len(sums)
+    equal = bool((counts == counts[0]).all())
+    means = np.empty(num_resamples)
+    step = max(1, _DRAWS // num_clusters)
+    for start in range(0, num_resamples, step):
+        size = (min(step, num_resamples - start), num_clusters)
+        drawn = rng.integers(0, num_clusters, size, dtype=np.int32)
+        sizes = num_clusters * counts[0] if equal else counts.take(drawn).sum(1)
+        means[start : start + size[0]] = sums.take(drawn).sum(1) / sizes
+    return means
+
+
+def paired_difference(
+    pairs: Iterable[tuple[Hashable, float, float]], num_resamples: int = 2000, seed: int = 0
+) -> tuple[float | None, Interval | None]:
+    """Mean of ours minus theirs over (cluster, ours, theirs), and its 95% cluster interval.
+
+    (None, None) without a pair; no interval with fewer than two clusters.
+
+    >>> paired_difference([("pool", 0.75, 0.5), ("park", 0.5, 0.25)])
+    (0.25, (0.25, 0.25))
     """
-    keys = sorted(first.keys() & second.keys(), key=repr)
-    if not keys:
-        return None, None, 0
-    differences = np.array([second[key] - first[key] for key in keys])
-    interval = cluster_bootstrap(differences, [key[0] for key in keys])
-    return float(differences.mean()), interval, len(keys)
+    rows = list(pairs)
+    if not rows:
+        return None, None
+    differences = np.array([ours - theirs for _, ours, theirs in rows])
+    clusters = [cluster for cluster, _, _ in rows]
+    interval = cluster_bootstrap(differences, clusters, num_resamples, seed)
+    return float(differences.mean()), interval
 
 
 @dataclass
-class _Collected:
-    """What one pass over the rows keeps of a metric: numbers, their scenes, counts."""
+class _Tally:
+    """The rows of one metric as they stream by: eight bytes a value and a scene."""
 
-    values: list[float] = field(default_factory=list)
-    scenes: list[str] = field(default_factory=list)
-    num_absent: int = 0
-    num_unmeasured: int = 0
-
-    def add(self, row: Row) -> None:
-        if row["value"] is None:
-            self.num_unmeasured += 1
-            return
-        self.values.append(float(row["value"]))
-        self.scenes.append(row["scene"])
-        self.num_absent += bool((row.get("details") or {}).get("absent"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+    scenes: array[int] = field(default_factory=lambda: array("q"))
+    n_absent: int = 0
+    n_unmeasured: int = 0
 
 
 def summarize(rows: Iterable[Row]) -> list[MetricSummary]:
-    """One summary for each metric, protocol and eyes, in the order of first appearance."""
-    groups: dict[Group, _Collected] = defaultdict(_Collected)
+    """Every (metric, protocol, eyes) of a stream of results.jsonl rows, in the table's order.
+
+    A row whose ``value`` is None counts as unmeasured; one whose details say ``absent`` counts
+    as absent and, with its value, in the mean. Clusters are scenes. Of a metric that is not in
+    ``METRICS`` higher is taken as better.
+
+    Raises:
+        DataError: a value that is not finite.
+    """
+    scenes: dict[str, int] = {}
+    tallies: dict[tuple[str, str, str], _Tally] = {}
     for row in rows:
-        groups[_group(row)].add(row)
-    return [_summary(group, collected) for group, collected in groups.items()]
+        tally = tallies.setdefault(_series(row), _Tally())
+        if row["value"] is None:
+            tally.n_unmeasured += 1
+            continue
+        tally.values.append(row["value"])
+        tally.scenes.append(scenes.setdefault(row["scene"], len(scenes)))
+        tally.n_absent += bool((row.get("details") or {}).get("absent"))
+    return [_summary(key, tallies[key]) for key in sorted(tallies, key=_rank)]
+
+
+def _summary(key: tuple[str, str, str], tally: _Tally) -> MetricSummary:
+    values, scenes = np.array(tally.values), np.array(tally.scenes)
+    return MetricSummary(
+        *key,
+        mean=float(values.mean()) if len(values) else None,
+        ci95=cluster_bootstrap(values, scenes) if len(values) else None,
+        n=len(values),
+        n_absent=tally.n_absent,
+        n_unmeasured=tally.n_unmeasured,
+        higher_is_better=_higher_is_better(key[0]),
+    )
 
 
 def paired_differences(first: Iterable[Row], second: Iterable[Row]) -> list[PairedDifference]:
-    """Every metric that is in either set, paired by scene, seed and subject."""
-    before, after = _keyed(first), _keyed(second)
+    """Second minus first for every (metric, protocol, eyes), over rows paired by their key.
+
+    The key is (scene, seed, metric, subject, protocol, eyes); clusters are scenes.
+    """
+    left = {_key(row): row["value"] for row in first}
+    paired: dict[tuple[str, str, str], list[tuple[str, float, float]]] = {}
+    unpaired: dict[tuple[str, str, str], int] = {}
+    for row in second:
+        key, value = _key(row), row["value"]
+        other = left.pop(key, None)
+        pairs = paired.setdefault(_series(row), [])
+        if value is not None and other is not None:
+            pairs.append((row["scene"], value, other))
+        elif value is not None or other is not None:
+            unpaired[_series(row)] = unpaired.get(_series(row), 0) + 1
+    for (_, _, metric, _, protocol, eyes), value in left.items():
+        series = (metric, protocol, eyes)
+        paired.setdefault(series, [])
+        unpaired[series] = unpaired.get(series, 0) + (value is not None)
     return [
-        _difference(group, before.get(group, {}), after.get(group, {}))
-        for group in dict.fromkeys([*before, *after])
+        PairedDifference(
+            *series,
+            *paired_difference(paired[series]),
+            n=len(paired[series]),
+            n_unpaired=unpaired.get(series, 0),
+            higher_is_better=_higher_is_better(series[0]),
+        )
+        for series in sorted(paired, key=_rank)
     ]
 
 
-def _group(row: Row) -> Group:
+def _series(row: Row) -> tuple[str, str, str]:
     return row["metric"], row["protocol"], row["eyes"]
 
 
-def _keyed(rows: Iterable[Row]) -> dict[Group, dict[tuple[Any, ...], float]]:
-    """Measured values by group and key; a group with none measured is there, empty."""
-    groups: dict[Group, dict[tuple[Any, ...], float]] = {}
-    for row in rows:
-        values = groups.setdefault(_group(row), {})
-        if row["value"] is not None:
-            values[row["scene"], row["seed"], row["subject"]] = float(row["value"])
-    return groups
-
-
-def _summary(group: Group, collected: _Collected) -> MetricSummary:
-    values = collected.values
-    return MetricSummary(
-        *group,
-        mean=float(np.mean(values)) if values else None,
-        ci95=cluster_bootstrap(values, collected.scenes),
-        n=len(values),
-        n_absent=collected.num_absent,
-        n_unmeasured=collected.num_unmeasured,
-        higher_is_better=_higher_is_better(group[0]),
+def _key(row: Row) -> tuple[Any, ...]:
+    return (
+        row["scene"],
+        row.get("seed"),
+        row["metric"],
+        row.get("subject"),
+        row["protocol"],
+        row["eyes"],
     )
 
 
-def _difference(
-    group: Group, first: Mapping[tuple[Any, ...], float], second: Mapping[tuple[Any, ...], float]
-) -> PairedDifference:
-    common = first.keys() & second.keys()
-    mean, interval, count = paired_difference(first, second)
-    return PairedDifference(
-        *group,
-        first=float(np.mean([first[key] for key in common])) if common else None,
-        second=float(np.mean([second[key] for key in common])) if common else None,
-        mean=mean,
-        ci95=interval,
-        n=count,
-        n_unpaired=len(first.keys() ^ second.keys()),
-        higher_is_better=_higher_is_better(group[0]),
-    )
+def _rank(series: tuple[str, str, str]) -> tuple[int, str, str, str]:
+    order = list(METRICS)
+    place = order.index(series[0]) if series[0] in METRICS else len(order)
+    return (place, *series)
 
 
 def _higher_is_better(metric: str) -> bool:
