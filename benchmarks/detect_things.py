@@ -20,7 +20,7 @@ import thing_collages as tc
 import torch
 
 from personae.subjects.subject import Reference
-from personae.vision.detectors import GuidedDetector
+from personae.vision.detectors import GuidedConfig, GuidedDetector
 from personae.vision.embedders import EfficientNetEmbedder
 from personae.vision.protocols import Detection
 
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--references", default="0,1,2", help="photos that are references")
     parser.add_argument("--pasted", help="photos that are pasted (3 for tune, 4 for held-out)")
     parser.add_argument("--no-masks", action="store_true", help="references without masks")
+    parser.add_argument("--candidates", type=int, default=GuidedConfig().candidates)
     parser.add_argument("--seed", type=int)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -119,7 +120,7 @@ def main() -> None:
         cast = {n: [Reference(r.image, None, r.path) for r in refs] for n, refs in cast.items()}
     seed = args.seed if args.seed is not None else (1 if tune else 1000)
     pictures = tc.collages(args.half, data, pasted, args.count, seed)
-    detector = GuidedDetector(EfficientNetEmbedder())
+    detector = GuidedDetector(EfficientNetEmbedder(), GuidedConfig(candidates=args.candidates))
     start = time.perf_counter()
     detector.detect(np.zeros((640, 640, 3), np.uint8), cast, tc.NOUNS)
     print(f"{args.half}: references {chosen}, pasted {pasted}, masks {not args.no_masks}; "

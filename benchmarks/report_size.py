@@ -43,9 +43,9 @@ def main() -> None:
         folder = Path(name)
         write_pictures(folder, options.files, options.references)
         rows = write_rows(folder, options.pictures, options.files, options.references)
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         out = write_report(folder)
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"pictures                  {options.pictures:>10,}")
         print(f"rows                      {rows:>10,}")
@@ -53,6 +53,7 @@ def main() -> None:
             f"results.jsonl             {(folder / 'results.jsonl').stat().st_size / 1e6:>10.1f} MB"
         )
         print(f"time to write             {seconds:>10.1f} s")
+        print(f"processor time            {cpu:>10.1f} s")
         print(f"a picture                 {1000 * seconds / options.pictures:>10.2f} ms")
         print(f"peak memory               {peak:>10.0f} MiB")
         print(f"report.html               {out.stat().st_size / 1e6:>10.1f} MB")
@@ -124,7 +125,8 @@ def rows_of(number: int, files: int, chance: random.Random) -> list[dict]:
             if metric == "presence":
                 value = chance.choice((1.0, 1.0, 1.0, 0.5, 0.0))
                 row["value"] = value
-                row["details"] = {"found": value > 0, "copies": round(2 - value) % 2 + (value > 0)}
+                copies = {1.0: 1, 0.5: 2, 0.0: 0}[value]
+                row["details"] = {"found": value > 0, "copies": copies, "absent": value == 0}
             rows.append(row)
     return rows
 

@@ -88,3 +88,44 @@ def test_protocols_get_columns_of_their_own(tmp_path):
     assert "strict_matching_reward (official)" in run.labels()
     # The two rows hold the same boxes, which are drawn once.
     assert len(run.pictures["good", 0].groups) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"match": [0]},
+        {"match": [0, 7]},
+        {"strangers": [2]},
+        {"similarity": [[0.7], [0.1]]},
+        {"boxes": [[1, 2, 3], [4, 5, 6]]},
+    ],
+)
+def test_a_matrix_that_does_not_fit_is_named(tmp_path, change):
+    folder = write_run(tmp_path, cases=("good",))
+    path = folder / "results.jsonl"
+    lines = path.read_text().splitlines()
+    row = json.loads(lines[0])
+    row["details"] |= change
+    path.write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
+    with pytest.raises(DataError, match=r"results\.jsonl:1"):
+        read_run(folder)
+
+
+def test_not_a_number_is_unmeasured(tmp_path):
+    folder = write_run(tmp_path, cases=("good",))
+    path = folder / "results.jsonl"
+    path.write_text(path.read_text().replace("0.8,", "NaN,"))
+    picture = read_run(folder).pictures["good", 0]
+    assert picture.mean(0) is None
+    assert json.loads(picture.groups[0])["similarity"][1] == [0.15, 0.8]
+
+
+def test_no_box_leaves_every_subject_unmatched(tmp_path):
+    folder = write_run(tmp_path, cases=("good",))
+    path = folder / "results.jsonl"
+    lines = path.read_text().splitlines()
+    row = json.loads(lines[0])
+    row["details"] |= {"boxes": [], "similarity": [], "match": []}
+    path.write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
+    group = json.loads(read_run(folder).pictures["good", 0].groups[0])
+    assert (group["similarity"], group["match"]) == ([[], []], [None, None])

@@ -150,7 +150,7 @@ def test_real_photos_of_one_subject_are_more_alike_than_of_two(data_dir, eyes, m
     same = (who[:, None] == who[None]) & ~np.eye(20, dtype=bool)
     other = who[:, None] != who[None]
     assert cosine[same].min() > cosine[other].max()  # AUC 1, corgi against chow included
-    assert similar[other].max() < 0.15
+    assert similar[other].max() < 0.2
     assert np.median(similar[same]) > (0.98 if masked else 0.85)
 
 

@@ -77,8 +77,9 @@ def test_odd_shapes_have_no_face_and_do_no_harm(shape):
     assert HOG_ONLY.detect(np.full((*shape, 3), 127, np.uint8), expected=1) == []
 
 
-def test_cnn_survives_a_thin_picture():
-    assert DlibFaceDetector().detect(np.full((2, 3000, 3), 127, np.uint8), expected=1) == []
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3000), (900, 40)])
+def test_cnn_survives_small_and_thin_pictures(shape):
+    assert DlibFaceDetector().detect(np.full((*shape, 3), 127, np.uint8), expected=1) == []
 
 
 @pytest.mark.parametrize(

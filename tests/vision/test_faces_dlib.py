@@ -50,9 +50,9 @@ def test_equals_dlib_on_a_face_and_on_noise(net):
 
 
 def test_equals_dlib_on_photographs(net, data_dir):
-    paths = sorted((data_dir / "photos/people").glob("*.jpg"))
+    paths = sorted((data_dir / "photos/people").glob("*_[1a]*.jpg"))
     chips = np.concatenate([chips_of(np.asarray(Image.open(p).convert("RGB"))) for p in paths])
-    assert len(chips) >= 6
+    assert len(chips) == 5  # one each, and three in the group
     assert largest_difference(net, chips) < 1e-5
 
 

@@ -32,7 +32,7 @@ def test_is_an_embedder_and_says_its_name():
     assert isinstance(EYES.embedder, Embedder)
     assert EYES.name == "dlib-hog+dlib-resnet-v1"
     assert EYES.embedder.commercial
-    assert pickle.loads(pickle.dumps(EYES)).name == EYES.name  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(EYES)).name == EYES.name
 
 
 def test_faces_are_what_dlib_describes(astronaut):

@@ -48,6 +48,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except PersonaeError as error:
         say(f"error: {error}")
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        say("stopped; what was finished is kept, run the same command again to go on")
-        sys.exit(130)

@@ -110,8 +110,12 @@ def evaluate(
         num_workers=workers,
         overwrite=overwrite,
     )
-    with progress_bar("scoring") as tell:
-        result = run_evaluation(task, tell)
+    try:
+        with progress_bar("scoring") as tell:
+            result = run_evaluation(task, tell)
+    except KeyboardInterrupt:
+        say("stopped; what was finished is kept, run the same command again to go on")
+        raise typer.Exit(130) from None
     for problem in result.problems:
         say(f"problem: {problem}")
     if json:

@@ -27,8 +27,8 @@ class MetricCard:
 
 _UMO = "UMO, arXiv 2509.06818"
 _MUDI = "MuDI, arXiv 2404.04243"
-_PSR = "PSR and PSRBench"
-_WITHANYONE = "WithAnyone, MultiID-Bench"
+_PSR = "PSR, arXiv 2512.01236, and PSRBench"
+_WITHANYONE = "WithAnyone, arXiv 2510.14975"
 
 _CARDS = (
     MetricCard(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,6 +42,7 @@ def reference_similarity(
     Raises:
         DataError: no subject, a subject without a reference, or a NaN.
 
+    >>> import numpy as np
     >>> reference_similarity([np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0]])])
     array([[0.5, 0.5],
            [0.5, 1. ]])
@@ -64,6 +64,7 @@ def strict_reference_similarity(
     Raises:
         DataError: no subject, a subject without a reference, or a NaN.
 
+    >>> import numpy as np
     >>> strict_reference_similarity([np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0]])])
     array([[0. , 0.5],
            [0.5, 1. ]])
@@ -123,6 +124,7 @@ def detect_and_compare(
         DataError: a NaN, or sizes that do not fit.
         RequestError: an unknown assignment.
 
+    >>> import numpy as np
     >>> expected = np.array([[0.78, 0.28], [0.28, 0.77]])
     >>> float(detect_and_compare(np.array([[0.72, 0.26], [0.29, 0.71]]), expected).round(3))
     0.933
@@ -154,6 +156,7 @@ def strict_detect_and_compare(
     Raises:
         DataError: a NaN, sizes that do not fit, or an expected matrix of zeros.
 
+    >>> import numpy as np
     >>> expected = np.array([[0.8, 0.2], [0.2, 0.8]])
     >>> float(strict_detect_and_compare(np.array([[0.8, 0.2]]), expected).round(3))
     0.175
@@ -209,6 +212,7 @@ def subject_consistency(similarity: Array) -> Array:
     Raises:
         DataError: a similarity is infinite, or not a vector or matrix.
 
+    >>> import numpy as np
     >>> subject_consistency(np.array([[0.75, 0.5], [0.25, 0.5]]))
     array([0.75, 0.5 ])
     """
@@ -235,6 +239,7 @@ def strict_subject_consistency(similarity: Array) -> Array:
     Raises:
         DataError: a similarity is NaN or infinite.
 
+    >>> import numpy as np
     >>> strict_subject_consistency(np.array([[0.25, 0.75], [0.5, 0.25]]))
     array([0.75, 0.5 ])
     """

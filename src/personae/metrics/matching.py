@@ -65,8 +65,8 @@ def matching_reward(
     Raises:
         DataError: a similarity is NaN or infinite.
 
-    >>> float(matching_reward(np.array([[0.7, 0.05], [0.05, 0.7]])))
-    0.325
+    >>> float(matching_reward(np.array([[0.75, 0.25], [0.25, 0.75]])))
+    0.25
     """
     values = matrix(similarity)
     places = assign(values)
@@ -187,13 +187,13 @@ def _blend_cost(own: Tensor, reach: Tensor, lead: Tensor) -> Tensor:
 
 
 def _claims(credit: Tensor, reach: Tensor) -> Tensor:
-    """w of the card: (..., M, N), at most one positive entry in a column."""
+    """Claims, w of the card: (..., M, N), at most one positive entry in a column."""
     own, other = credit.unsqueeze(-2), credit.unsqueeze(-3)
     return (credit - _blend_cost(own, reach, (own - other).clamp(min=0))).clamp(min=0)
 
 
 def _subject_rewards(credit: Tensor, claims: Tensor) -> Tensor:
-    """r of the card: (..., M)."""
+    """Rewards, r of the card: (..., M)."""
     rank = torch.where(claims > 0, credit, torch.full_like(credit, -1))
     first = rank == rank.max(-1, keepdim=True).values
     claim = torch.where(first, claims, torch.full_like(claims, torch.inf)).min(-1).values

@@ -122,10 +122,10 @@ function castOf(scene, side, thumbnail) {
 }
 
 function cellOf(value, matched) {
-  const shade = Math.min(1, Math.max(0, value));
+  const shade = Math.min(1, Math.max(0, value || 0));
   const names = ["heat", shade >= 0.68 ? "deep" : "", shade >= 0.55 ? "bright" : "", matched ? "matched" : ""];
   return el("td", { class: names.join(" ").trim(), place: { "--v": `${Math.round(100 * shade)}%` } },
-    value.toFixed(2), matched ? el("span", { class: "sr" }, " (matched)") : null);
+    fixed(value, 2), matched ? el("span", { class: "sr" }, " (matched)") : null);
 }
 
 function matrixOf(group, scene, which) {
@@ -163,6 +163,9 @@ function byColumn(side) {
   return found;
 }
 
+// A long metric name may break behind an underscore.
+const breakable = (label) => label.split(/(?<=_)/).flatMap((part) => [part, el("wbr")]);
+
 function scoresOf(sides, scene, index) {
   const [ours, theirs] = [byColumn(sides[0]), byColumn(sides[1])];
   const paired = index.names.length > 1;
@@ -180,7 +183,7 @@ function scoresOf(sides, scene, index) {
       cells.push(el("td", { title: told && value === null ? entry.reason : null }, told ? fixed(value, 2) : ""));
     }
     const way = index.higher[column] ? "\u2191" : "\u2193";
-    return el("tr", {}, el("th", { scope: "row" }, index.labels[column], el("span", { class: "way", "aria-hidden": "true" }, ` ${way}`)), cells);
+    return el("tr", {}, el("th", { scope: "row" }, breakable(index.labels[column]), el("span", { class: "way", "aria-hidden": "true" }, ` ${way}`)), cells);
   });
   return el("details", { class: "scores", open: paired || window.innerWidth > 700 }, el("summary", {}, "Scores"),
     el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "metric"), heads.map((head) => el("th", { scope: "col" }, head)))), el("tbody", {}, rows))));

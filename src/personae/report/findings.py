@@ -72,7 +72,7 @@ def _presence_by_match(group: dict[str, Any]) -> dict[str, Presence]:
     similarity, subjects = group["similarity"], group["subjects"]
     copies = [0 if box is None else 1 for box in group["match"]]
     for box in group["duplicates"]:
-        nearest = max(range(len(similarity)), key=lambda row: similarity[row][box])
+        nearest = max(range(len(similarity)), key=lambda row: similarity[row][box] or -1.0)
         copies[nearest] += 1
     states = ("absent", "found")
     return {

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from personae.report.casts import Casts, collect_casts
 from personae.report.findings import findings, flags_of, presence_of
 from personae.report.records import Picture, Run
-from personae.report.thumbnails import Thumbnail, ThumbnailSize, size_for, thumbnails
+from personae.report.thumbnails import Thumbnail, ThumbnailSize, is_there, size_for, thumbnails
 
 __all__ = ["NO_TWIN", "PAGE", "Columns", "Gallery", "plan_gallery"]
 
@@ -65,6 +65,7 @@ class Gallery:
         """What sorting and filtering need, in the default order."""
         return {
             "page": PAGE,
+            "side": self._picture_size.side,
             "labels": self.labels,
             "higher": self.higher,
             "main": self.run.main_column(),
@@ -89,14 +90,19 @@ class Gallery:
                 progress(number * PAGE + len(pictures), len(self.order))
             yield json.dumps({"refs": references, "entries": entries}, separators=(",", ":"))
 
+    @property
+    def _picture_size(self) -> ThumbnailSize:
+        twins = sum(flag != NO_TWIN for flag in self.twin_flags)
+        return size_for(len(self.order) + twins)
+
     def _pages(self) -> Iterator[list[Picture]]:
         for start in range(0, len(self.order), PAGE):
             yield self.order[start : start + PAGE]
 
     def _jobs(self) -> Iterator[tuple[Path | None, ThumbnailSize]]:
         # The same walk as blocks(): a block's new references, then each picture and its twin.
-        twins = sum(flag != NO_TWIN for flag in self.twin_flags)
-        picture_size = size_for(len(self.order) + twins)
+        # Taken once: it counts all pictures.
+        picture_size = self._picture_size
         reference_size = _reference_size(len(self.casts.references))
         for number, pictures in enumerate(self._pages()):
             for k in self.casts.by_block.get(number, []):
@@ -118,7 +124,7 @@ class Gallery:
         labels = run.labels()
         path = run.image_path(picture)
         # A link is offered only where the picture was there when the page was made.
-        there = path is not None and path.is_file()
+        there = path is not None and is_there(path)
         return {
             "href": _link(path, self.out.parent) if path is not None and there else None,
             "file": picture.image,

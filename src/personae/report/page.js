@@ -188,6 +188,8 @@
   }
 
   theme();
+  // Small thumbnails (of a large run) are shown small rather than blurred.
+  $("gallery").style.setProperty("--picture", `${Math.min(360, Math.max(240, 2 * index.side))}px`);
   $("tools").hidden = false;
   recall();
   show();

@@ -44,15 +44,18 @@ def write_report(
     results, out = Path(results), Path(out) if out is not None else Path(results) / "report.html"
     run = read_run(results)
     twin = None if against is None else read_run(Path(against))
-    gallery = plan_gallery(run, out, twin, _direction(run))
-    _write_whole(out, _pieces(gallery, progress))
+    higher = _direction(run)
+    gallery = plan_gallery(run, out, twin, higher)
+    _write_whole(out, _pieces(gallery, higher, progress))
     return out
 
 
-def _pieces(gallery: Gallery, progress: Progress | None) -> Iterator[str]:
+def _pieces(
+    gallery: Gallery, higher: Callable[[str], bool], progress: Progress | None
+) -> Iterator[str]:
     columns = gallery.columns(gallery.run)
     twin_columns = gallery.columns(gallery.twin) if gallery.twin else None
-    changes = change_rows(gallery.run, gallery.twin) if gallery.twin else []
+    changes = change_rows(gallery.run, gallery.twin, higher) if gallery.twin else []
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     script = "\n".join(_text(name) for name in ("cards.js", "page.js"))
     style = "\n".join(_text(name) for name in ("page.css", "cards.css"))

@@ -7,6 +7,7 @@ Rows are read as a stream, and of each only what the page shows is kept, so that
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from personae.errors import DataError
 __all__ = ["Picture", "Presence", "Run", "Score", "SubjectFacts", "read_run"]
 
 MAIN_METRICS = ("strict_matching_reward", "matching_reward")
+_MARKS = ("strangers", "duplicates")
 
 
 class Score(NamedTuple):
@@ -180,7 +182,7 @@ def _add_row(run: Run, row: dict[str, Any]) -> None:
     column = (intern(str(row["metric"])), intern(str(row.get("protocol") or "")))
     position = run.columns.setdefault(column, len(run.columns))
     subject = None if row.get("subject") is None else intern(str(row["subject"]))
-    value = None if row.get("value") is None else float(row["value"])
+    value = _number(row.get("value"))
     reason = None if value is not None else intern(str(row.get("unmeasured") or "no reason given"))
     eyes = intern(str(row.get("eyes") or ""))
     picture.scores.append(Score(position, subject, eyes, value, reason))
@@ -194,6 +196,12 @@ def _add_row(run: Run, row: dict[str, Any]) -> None:
             picture.groups.append(text)
 
 
+def _number(value: Any) -> float | None:
+    number = math.nan if value is None else float(value)
+    # Python reads NaN where JSON has none; it is no measurement.
+    return number if math.isfinite(number) else None
+
+
 def _presence(value: float | None, reason: str | None, details: dict[str, Any]) -> Presence:
     if value is None:
         return Presence("unmeasured", 0, reason)
@@ -204,19 +212,35 @@ def _presence(value: float | None, reason: str | None, details: dict[str, Any]) 
 
 
 def _group(details: dict[str, Any]) -> dict[str, Any]:
-    matrix = [[round(float(cell), 3) for cell in row] for row in details["similarity"]]
+    """A group's boxes and matrix, checked here once: (subjects, boxes) cells, places in range."""
+    subjects = [str(subject) for subject in details.get("subjects") or []]
+    boxes = [[round(float(side), 1) for side in box] for box in details.get("boxes") or []]
+    matrix = [[_cell(cell) for cell in row] for row in details["similarity"]]
+    match = [None if box is None else int(box) for box in details.get("match") or []]
+    if not boxes:
+        matrix, match = [[] for _ in subjects], [None for _ in subjects]
+    marked = {name: [int(box) for box in details.get(name) or []] for name in _MARKS}
+    places = [*(box for box in match if box is not None), *marked["strangers"]]
+    shape = [len(row) for row in matrix], len(match), {len(box) for box in boxes} | {4}
+    if shape != ([len(boxes)] * len(subjects), len(subjects), {4}):
+        raise ValueError("details: similarity, match and boxes do not fit the subjects")
+    if any(not 0 <= box < len(boxes) for box in [*places, *marked["duplicates"]]):
+        raise ValueError(f"details: a box index is outside the {len(boxes)} boxes")
     size = details.get("size")
-    return {
+    return marked | {
         "kind": str(details.get("kind") or "thing"),
-        "subjects": [str(subject) for subject in details.get("subjects") or []],
-        "boxes": [[round(float(side), 1) for side in box] for box in details.get("boxes") or []],
+        "subjects": subjects,
+        "boxes": boxes,
         "similarity": matrix,
-        "match": [None if box is None else int(box) for box in details.get("match") or []],
-        "strangers": [int(box) for box in details.get("strangers") or []],
-        "duplicates": [int(box) for box in details.get("duplicates") or []],
+        "match": match,
         "size": None if size is None else [int(side) for side in size],
         "notes": [str(note) for note in details.get("notes") or []],
     }
+
+
+def _cell(value: Any) -> float | None:
+    number = _number(value)
+    return None if number is None else round(number, 3)
 
 
 def _add_scenes(run: Run) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from markupsafe import Markup
 
@@ -16,12 +16,13 @@ from personae.report.charts import (
 )
 from personae.report.records import MAIN_METRICS, Run
 
-if TYPE_CHECKING:
-    from personae.metrics import PairedDifference
-
 __all__ = ["change_rows", "facts_of", "separability_of", "summary_rows"]
 
 Row = dict[str, Any]
+Pair = tuple[str, float, float]
+"""Scene, our value, theirs."""
+Place = tuple[str, Any, str | None, str]
+"""Scene, seed, subject, eyes."""
 
 
 def summary_rows(run: Run) -> list[Row]:
@@ -34,21 +35,22 @@ def summary_rows(run: Run) -> list[Row]:
     return [_summary_row(entry, spreads.get(_summary_key(entry), [])) for entry in entries]
 
 
-def change_rows(ours: Run, theirs: Run) -> list[Row]:
+def change_rows(ours: Run, theirs: Run, higher: Callable[[str], bool]) -> list[Row]:
     """A row a metric and eyes: mean paired difference (ours minus theirs), its 95% interval."""
-    from personae.metrics.summary import paired_differences
-
-    found = [
-        difference
+    rows = [
+        _change_row(key, eyes, pairs)
         for key in ours.columns
         if key in theirs.columns
-        for difference in paired_differences(_rows(theirs, key), _rows(ours, key))
-        if difference.mean is not None
+        for eyes, pairs in _pairs(ours, theirs, key).items()
     ]
-    ends = [end for item in found for end in (item.mean, *(item.ci95 or ())) if end is not None]
-    axis = difference_axis(ends)
-    found.sort(key=lambda item: _prominence(item.metric))
-    return [_change_row(item, axis) for item in found]
+    axis = difference_axis([end for row in rows for end in (row["mean"], *(row["ci"] or ()))])
+    rows.sort(key=lambda row: _prominence(row["metric"]))
+    for row in rows:
+        row["higher"] = higher(row["metric"])
+        row["tone"] = _tone(row)
+        row["bar"] = Markup(difference_bar(row["mean"], row["ci"], axis, row["tone"]))
+        row["axis"] = axis
+    return rows
 
 
 def separability_of(run: Run) -> Row:
@@ -126,30 +128,42 @@ def _summary_row(entry: Mapping[str, Any], values: list[float]) -> Row:
     }
 
 
-def _rows(run: Run, key: tuple[str, str]) -> Iterator[Row]:
-    """The rows of one metric and protocol, as the paired difference wants them."""
-    metric, protocol = key
+def _pairs(ours: Run, theirs: Run, key: tuple[str, str]) -> dict[str, list[Pair]]:
+    """By eyes: scene, our value and theirs, of every key that both runs have measured."""
+    other = dict(_values(theirs, key))
+    pairs: dict[str, list[Pair]] = {}
+    for place, value in _values(ours, key):
+        if place in other:
+            pairs.setdefault(place[3], []).append((place[0], value, other[place]))
+    return pairs
+
+
+def _values(run: Run, key: tuple[str, str]) -> Iterator[tuple[Place, float]]:
+    column = run.columns[key]
     for picture in run.pictures.values():
         for score in picture.scores:
-            if score.column == run.columns[key]:
-                yield {
-                    "scene": picture.scene,
-                    "seed": picture.seed,
-                    "metric": metric,
-                    "subject": score.subject,
-                    "protocol": protocol,
-                    "eyes": score.eyes,
-                    "value": score.value,
-                }
+            if score.column == column and score.value is not None:
+                yield (picture.scene, picture.seed, score.subject, score.eyes), score.value
 
 
-def _change_row(item: PairedDifference, axis: tuple[float, float]) -> Row:
-    mean, interval = item.mean or 0.0, item.ci95
-    clear = interval is not None and (interval[0] > 0 or interval[1] < 0)
-    tone = "unclear" if not clear else "better" if (mean > 0) == item.higher_is_better else "worse"
+def _change_row(key: tuple[str, str], eyes: str, pairs: list[Pair]) -> Row:
+    from personae.metrics.summary import paired_difference
+
+    mean, ci = paired_difference(pairs)
     return {
-        "item": item,
-        "tone": tone,
-        "axis": axis,
-        "bar": Markup(difference_bar(mean, interval, axis, tone)),
+        "metric": key[0],
+        "protocol": key[1],
+        "eyes": eyes,
+        "ours": sum(ours for _, ours, _ in pairs) / len(pairs),
+        "theirs": sum(theirs for _, _, theirs in pairs) / len(pairs),
+        "mean": mean,
+        "ci": ci,
+        "n": len(pairs),
     }
+
+
+def _tone(row: Row) -> str:
+    """Better or worse where the interval leaves zero out; unclear otherwise, or without one."""
+    if row["ci"] is None or row["ci"][0] <= 0 <= row["ci"][1]:
+        return "unclear"
+    return "better" if (row["mean"] > 0) == row["higher"] else "worse"

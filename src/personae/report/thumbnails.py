@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-__all__ = ["Thumbnail", "ThumbnailSize", "make_thumbnail", "size_for", "thumbnails"]
+__all__ = ["Thumbnail", "ThumbnailSize", "is_there", "make_thumbnail", "size_for", "thumbnails"]
 
 TOTAL_BYTES = 30_000_000
 """Raw bytes of all thumbnails together; base64 makes four bytes of three."""
@@ -57,7 +57,7 @@ def size_for(count: int) -> ThumbnailSize:
 
 def make_thumbnail(path: Path | None, size: ThumbnailSize) -> Thumbnail:
     """One thumbnail of a picture file, upright by EXIF, on white; never raises on a bad file."""
-    if path is None or not path.is_file():
+    if path is None or not is_there(path):
         return Thumbnail(None, "picture not found")
     try:
         with Image.open(path) as image:
@@ -68,6 +68,14 @@ def make_thumbnail(path: Path | None, size: ThumbnailSize) -> Thumbnail:
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
         return Thumbnail(None, "picture could not be read")
     return Thumbnail(base64.b64encode(_encode(small, size)).decode("ascii"))
+
+
+def is_there(path: Path) -> bool:
+    """Whether this is a file that can be looked up; a forbidden or overlong path is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def thumbnails(jobs: Iterable[tuple[Path | None, ThumbnailSize]]) -> Iterator[Thumbnail]:

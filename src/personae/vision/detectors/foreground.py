@@ -15,6 +15,8 @@ from personae.vision.detectors.heads import fit_heads, gather_evidence, posterio
 __all__ = ["estimated_masks"]
 
 _ROUNDS = 3
+# Of the middle's own height; of 0.3, 0.4 and 0.5 the one nearest to the masks of 22 photos.
+_LEVEL = 0.3
 
 
 def _middle_and_border(height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -63,5 +65,5 @@ def estimated_masks(
     masks = []
     for image, guess in zip(images, _guess([dense(image) for image in images]), strict=True):
         full = F.interpolate(guess[None, None], image.shape[:2], mode="bilinear")[0, 0]
-        masks.append(_largest(full.cpu().numpy() > 0.5))
+        masks.append(_largest(full.cpu().numpy() > _LEVEL))
     return masks

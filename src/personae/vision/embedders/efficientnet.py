@@ -24,7 +24,7 @@ from personae.vision.embedders.lite_network import (
 __all__ = ["LITE0_CALIBRATION", "EfficientNetEmbedder"]
 
 LITE0_CALIBRATION = Calibration(
-    midpoint=0.33, width=0.06, source="docs/numbers.md: 4 subjects of 5 photos, box crops"
+    midpoint=0.33, width=0.07, source="docs/numbers.md: 4 subjects of 5 photos, box crops"
 )
 # Of the 1280 directions, those in which the network's own ImageNet classes differ most.
 _CLASS_DIRECTIONS = 256

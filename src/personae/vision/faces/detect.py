@@ -36,6 +36,8 @@ CNN_WEIGHTS = PackagedWeights(
     commercial=True,
 )
 
+_LEAST_CNN_SIDE_PX = 80  # a face that it could find does not fit into less, nor do its filters
+
 
 @lru_cache(maxsize=1)
 def _hog() -> Any:
@@ -89,6 +91,8 @@ def _hog_faces(image: np.ndarray, most_px: float, upsample: int, least: float) -
 
 def _cnn_faces(image: np.ndarray, most_px: float, least: float) -> list[_Found]:
     shrunk, factor = _shrunk(image, most_px)
+    if min(shrunk.shape[:2]) < _LEAST_CNN_SIDE_PX:
+        return []
     found = [(item.rect, float(item.confidence)) for item in _cnn()(shrunk, 0)]
     return [_Found(_box(rect, factor), score) for rect, score in found if score >= least]
 
@@ -126,13 +130,13 @@ def _landmarks(image: np.ndarray, box: Box) -> np.ndarray:
 
 @dataclass(kw_only=True)
 class DlibFaceDetector:
-    """Upright, roughly frontal faces of about 40 pixels and more, each with five landmarks.
+    """Upright, roughly frontal faces of about 30 pixels and more, each with five landmarks.
 
     dlib's HOG detector looks at the picture at twice its size (larger pictures are first shrunk
-    to ``most_px``). Where it finds fewer faces than expected, it looks again, at four times the
-    size of a small picture, and then dlib's CNN does (``use_cnn``), which sees turned and tilted
-    faces that HOG does not, but takes seconds: it gets at most ``most_cnn_px`` pixels, in which a
-    face has to measure about 60. ``Detection.score`` is HOG's margin above 0, or the CNN's.
+    to ``most_px``). Where it finds fewer faces than expected, it looks at a small picture at four
+    times its size, and then dlib's CNN looks (``use_cnn``), which sees turned and tilted faces
+    that HOG does not, but takes seconds: the picture is shrunk to ``most_cnn_px`` pixels for it.
+    ``Detection.score`` is HOG's margin above 0, or the CNN's.
 
     ``least_score`` and ``least_cnn_score`` are what a face needs; docs/numbers.md has the recall
     by size, tilt and squeeze, and how often something is found that is no face.
@@ -178,5 +182,7 @@ class DlibFaceDetector:
         if look == 0:
             return _hog_faces(image, self.most_px, 1, self.least_score)
         if look == 1:
-            return _hog_faces(image, self.most_px / 4, 2, self.least_score)
+            small = image.shape[0] * image.shape[1] < self.most_px / 2  # else it sees nothing new
+            least = self.least_score
+            return _hog_faces(image, self.most_px / 4, 2, least) if small else []
         return _cnn_faces(image, self.most_cnn_px, self.least_cnn_score) if self.use_cnn else []

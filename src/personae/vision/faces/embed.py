@@ -102,9 +102,9 @@ class DlibFaceEmbedder:
 
     in (0, 1), higher is more alike: 0.999 for the same descriptor, 0.5 at the author's threshold
     of 0.6, below 0.1 from a distance of 0.69. Photos of the same person measured 0.97 to 0.99.
-    Its weakness: it tells East Asian faces, children and generated faces of one type apart badly
-    (unlike people at distances of 0.27 to 0.45; docs/numbers.md), so ask whether it can separate
-    a cast before a verdict on it.
+    Its weakness: of 20 generated identities it takes many for one another (29% of the pairs lie
+    below the threshold, the closest at 0.27, mostly young East Asian faces; docs/numbers.md), so
+    ask whether it can separate a cast before a verdict on it.
 
     Source: D. King, dlib, ``dlib_face_recognition_resnet_model_v1`` (CC0).
 
@@ -175,7 +175,8 @@ class FaceEyes:
         found = [
             item for item in self.detector.detect(image, expected) if item.landmarks is not None
         ]
-        points = np.array([item.landmarks for item in found], np.float64).reshape(len(found), -1, 2)
+        rows = [item.landmarks for item in found]
+        points = np.array(rows, np.float64).reshape(-1, *self.embedder.template.points.shape)
         picture = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
         with torch.no_grad():
             return found, self.embed_faces([picture], [points])
