@@ -99,6 +99,19 @@ def measure(
     return rows
 
 
+def absent(
+    detector: GuidedDetector, cast: dict[str, list[Reference]], pictures: list[tc.Collage]
+) -> None:
+    """Search each picture for one subject alone that is not in it, though others are."""
+    said, searched = 0, 0
+    for picture in pictures:
+        present = {name for name, _ in picture.truth}
+        for name in sorted(set(cast) - present) if present else []:
+            said += len(detector.detect(picture.image, {name: cast[name]}, tc.NOUNS))
+            searched += 1
+    print(f"absent subjects searched for alone: {said} false finds in {searched} searches")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=12, help="pictures of each kind")
@@ -106,6 +119,7 @@ def main() -> None:
     parser.add_argument("--references", default="0,1,2", help="photos that are references")
     parser.add_argument("--pasted", help="photos that are pasted (3 for tune, 4 for held-out)")
     parser.add_argument("--no-masks", action="store_true", help="references without masks")
+    parser.add_argument("--absent", action="store_true", help="count false finds of absent ones")
     parser.add_argument("--candidates", type=int, default=GuidedConfig().candidates)
     parser.add_argument("--seed", type=int)
     args = parser.parse_args()
@@ -125,7 +139,10 @@ def main() -> None:
     detector.detect(np.zeros((640, 640, 3), np.uint8), cast, tc.NOUNS)
     print(f"{args.half}: references {chosen}, pasted {pasted}, masks {not args.no_masks}; "
           f"prepared {len(cast)} subjects in {time.perf_counter() - start:.1f} s")  # fmt: skip
-    table(measure(detector, cast, pictures))
+    if args.absent:
+        absent(detector, cast, pictures)
+    else:
+        table(measure(detector, cast, pictures))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from personae.errors import DataError
 from personae.metrics import matching_reward, matching_rewards, single_identity_reward
-from personae.metrics.assignment import assign
+from personae.metrics.assignment import places
 from tests.metrics.matrices import both_agree, matrices
 from tests.reference import metric_loops as slow
 
@@ -46,8 +46,8 @@ def test_validity_weighs_cells_but_not_the_assignment():
 
 @given(matrices(min_rows=1, min_columns=1))
 def test_assignment_has_the_largest_sum_of_all_permutations(similarity):
-    places = assign(torch.tensor(similarity)).numpy()
-    rows, columns = np.divmod(places, similarity.shape[1])
+    cells = places(torch.tensor(similarity)).numpy()
+    rows, columns = np.divmod(cells, similarity.shape[1])
     assert len(set(rows)) == len(set(columns)) == min(similarity.shape)
     best = slow.pairs_of_best_assignment(similarity)
     assert similarity[rows, columns].sum() == pytest.approx(sum(similarity[i, j] for i, j in best))
@@ -103,9 +103,8 @@ def test_single_identity_reward_equals_the_matching_reward_of_one_by_one():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(DataError, match="at least one"):
-        matching_rewards([])
-    with pytest.raises(DataError, match="finite"):
+    assert matching_rewards([]).shape == (0,)
+    with pytest.raises(DataError, match="NaN or infinity"):
         matching_rewards([np.array([[np.nan]])])
 
 

@@ -166,7 +166,7 @@ def test_siblings_cost_only_what_goes_beyond_their_own_likeness():
     perfect = references.copy()
     assert reward(perfect) == pytest.approx(0.5)
     assert reward(perfect, references) == pytest.approx(1.0)
-    # More like the sibling than the sibling's own photos are: that is blending.
+    # More like the other than their own photos are: that is blending.
     assert reward(np.array([[1.0, 0.65], [0.825, 1.0]]), references) == pytest.approx(0.75)
     with pytest.raises(DataError, match="a row and a column"):
         strict_matching_reward(perfect, reference_similarity=np.eye(3))
@@ -231,8 +231,7 @@ def test_where_nothing_is_clipped_the_gradient_is_the_finite_difference(count, s
     assume((slack > 1e-3).all())
     kinks = np.abs(np.diff(np.sort(np.array(credit), 0), axis=0))[..., count:]
     assume(kinks.size == 0 or (kinks[kinks > 0] > 1e-3).all())
-    if related:
-        assume(no_sibling_kink(np.array(credit), references, count))
+    assume((np.abs(similarity - 0.35) > 1e-3).all())
     np.testing.assert_allclose(
         tensor.grad.numpy(), finite_difference(similarity, references), atol=1e-4
     )
@@ -240,14 +239,6 @@ def test_where_nothing_is_clipped_the_gradient_is_the_finite_difference(count, s
 
 def as_given(references):
     return None if references is None else torch.tensor(references)
-
-
-def no_sibling_kink(credit, references, count):
-    """No cost is just beginning: c_k is not within a hair of g c_i."""
-    alike = (0.35 - 0.3) / 0.7
-    gap = credit[None, :, :] - alike * credit[:, None, :]
-    positive = credit[:, None, :] + 0 * gap > 0
-    return bool((np.abs(gap[positive]) > 1e-3).all())
 
 
 def test_batches_arrays_and_tensors_agree():
@@ -274,5 +265,5 @@ def test_nobody_gives_the_floor(shape):
 def test_bad_input_is_refused():
     with pytest.raises(DataError, match="margin"):
         strict_matching_reward(np.eye(2), margin=1.0)
-    with pytest.raises(DataError, match="finite"):
+    with pytest.raises(DataError, match="NaN or infinity"):
         strict_matching_reward(np.array([[np.inf]]))

@@ -93,16 +93,16 @@ def claims(similarity, margin=0.3, references=None):
     claim = [[0.0] * num_columns for _ in range(num_rows)]
     for i in range(num_rows):
         for j in range(num_columns):
-            cost = 0.0
+            cost, most_alike = 0.0, True
             for k in range(num_rows):
                 if k == i:
                     continue
-                lead = max(credit[i][j] - credit[k][j], 0.0)
-                alike = 0.0
+                spared = 0.0
                 if references is not None:
-                    alike = clip((references[i][k] - margin) / (1 - margin), 0.0, 0.9)
-                cost += max(credit[i][j] - lead / (1 - alike), 0.0)
-            claim[i][j] = max(credit[i][j] - cost, 0.0)
+                    spared = clip((references[i][k] - margin) / (1 - margin))
+                cost += max(credit[k][j] - spared, 0.0)
+                most_alike = most_alike and credit[i][j] > credit[k][j]
+            claim[i][j] = max(credit[i][j] - cost, 0.0) if most_alike else 0.0
     return credit, claim
 
 

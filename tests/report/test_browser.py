@@ -40,7 +40,7 @@ def count(browser, selector="article"):
     return browser.js(f"document.querySelectorAll('{selector}').length")
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 820, 1280])
 @pytest.mark.parametrize("dark", [False, True])
 def test_pictures_show_and_the_console_is_silent(browser, report, width, dark):
     browser.open(report.as_uri(), width=width, dark=dark)
@@ -121,7 +121,7 @@ def test_the_theme_can_be_chosen(browser, report):
     browser.js("document.getElementById('theme').click()")
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 820, 1280])
 def test_two_runs_stand_side_by_side(browser, tmp_path, width):
     new = write_run(tmp_path / "new", lift=0.1)
     old = write_run(tmp_path / "old", cases=CASES[:-1])

@@ -1,5 +1,9 @@
-"""Scores of one picture, and what rewards are made of."""
+"""Scores of one picture, and what rewards are made of.
 
+A function with a paper's name does the paper's arithmetic; ``strict_NAME`` is its honest twin.
+"""
+
+from personae.metrics.assignment import assign
 from personae.metrics.cards import METRICS, MetricCard
 from personae.metrics.copy_paste import copy_paste, copy_paste_reference
 from personae.metrics.fidelity import (
@@ -21,9 +25,11 @@ from personae.metrics.matching import (
     matching_rewards,
     single_identity_reward,
     strict_matching_reward,
+    strict_matching_rewards,
 )
 from personae.metrics.position import RELATIONS, position_score, strict_position_score
-from personae.metrics.presence import Presence, balance, presence, presence_score
+from personae.metrics.presence import Presence, balance, presence, presence_score, strangers
+from personae.metrics.score import Score
 from personae.metrics.separability import PairSeparability, separability
 from personae.metrics.summary import (
     MetricSummary,
@@ -42,6 +48,8 @@ __all__ = [
     "PairSeparability",
     "PairedDifference",
     "Presence",
+    "Score",
+    "assign",
     "balance",
     "cluster_bootstrap",
     "copy_paste",
@@ -59,10 +67,12 @@ __all__ = [
     "reference_similarity",
     "separability",
     "single_identity_reward",
+    "strangers",
     "strict_detect_and_compare",
     "strict_id_confusion",
     "strict_id_similarity",
     "strict_matching_reward",
+    "strict_matching_rewards",
     "strict_position_score",
     "strict_reference_similarity",
     "strict_subject_consistency",

@@ -39,7 +39,7 @@ def finite(values: object, what: str) -> Tensor:
     if not bool(good.all()):
         at = (~good).nonzero()[0].tolist()
         raise DataError(
-            f"{what}: expected finite numbers; got {tensor[tuple(at)].item()} at {at}; "
+            f"{what}: expected no NaN or infinity; got {tensor[tuple(at)].item()} at {at}; "
             "leave out what could not be compared, and say that it is unmeasured"
         )
     return tensor

@@ -7,10 +7,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-__all__ = ["assign", "matched", "matched_mask"]
+from personae.metrics.array_or_tensor import matrix
+
+__all__ = ["assign", "matched", "matched_mask", "places"]
 
 
-def assign(similarity: Tensor) -> Tensor:
+def places(similarity: Tensor) -> Tensor:
     r"""The one-to-one assignment that maximizes the sum of similarities (Hungarian method).
 
     .. math:: \hat\sigma = \arg\max_\sigma \sum_i s_{i \sigma(i)}
@@ -18,7 +20,7 @@ def assign(similarity: Tensor) -> Tensor:
     (..., M, N) -> (..., min(M, N)) int64, flat places ``i * N + j`` of the matched cells, ordered
     by reference. No gradient. UMO (arXiv 2509.06818) Eq. 3.
 
-    >>> assign(torch.tensor([[0.9, 0.8], [0.7, 0.1]]))
+    >>> places(torch.tensor([[0.9, 0.8], [0.7, 0.1]]))
     tensor([1, 2])
     """
     *batch, num_rows, num_columns = similarity.shape
@@ -28,19 +30,33 @@ def assign(similarity: Tensor) -> Tensor:
     costs = similarity.detach().cpu().double().numpy().reshape(-1, num_rows, num_columns)
     if num_rows <= num_columns:
         columns = [linear_sum_assignment(cost, True)[1] for cost in costs]
-        places = np.array(columns, dtype=np.int64).reshape(-1, size)
-        places += np.arange(num_rows) * num_columns
+        cells = np.array(columns, dtype=np.int64).reshape(-1, size)
+        cells += np.arange(num_rows) * num_columns
     else:
         pairs = [linear_sum_assignment(cost, True) for cost in costs]
         both = np.array(pairs, dtype=np.int64).reshape(-1, 2, size)
-        places = both[:, 0] * num_columns + both[:, 1]
-    return torch.from_numpy(places.reshape(*batch, size)).to(similarity.device)
+        cells = both[:, 0] * num_columns + both[:, 1]
+    return torch.from_numpy(cells.reshape(*batch, size)).to(similarity.device)
+
+
+def assign(similarity: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The same of one (M, N) matrix, as SciPy says it: rows, columns.
+
+    Raises:
+        DataError: a similarity is NaN or infinite.
+
+    >>> rows, columns = assign(np.array([[0.9, 0.8], [0.7, 0.1]]))
+    >>> columns
+    array([1, 0])
+    """
+    rows, columns = linear_sum_assignment(matrix(similarity).detach().cpu().double().numpy(), True)
+    return rows, columns
 
 
 def matched_mask(similarity: Tensor) -> Tensor:
     """The assignment as a bool mask (..., M, N), True on matched cells."""
     flat = torch.zeros(similarity.shape, dtype=torch.bool, device=similarity.device).flatten(-2)
-    return flat.scatter(-1, assign(similarity), True).reshape(similarity.shape)
+    return flat.scatter(-1, places(similarity), True).reshape(similarity.shape)
 
 
 def matched(similarity: Tensor, mask: Tensor) -> Tensor:

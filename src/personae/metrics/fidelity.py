@@ -10,7 +10,7 @@ from torch import Tensor
 
 from personae.errors import DataError, RequestError
 from personae.metrics.array_or_tensor import Array, as_tensor, finite, like, matrix
-from personae.metrics.assignment import assign, matched, matched_mask
+from personae.metrics.assignment import matched, matched_mask, places
 
 __all__ = [
     "Assignment",
@@ -135,7 +135,7 @@ def detect_and_compare(
     num_boxes, num_subjects = values.shape
     if num_boxes != num_subjects:
         return like(values.new_zeros(()), similarity)
-    boxes = _greedy(values) if assignment == "greedy" else assign(values.T) % num_boxes
+    boxes = _greedy(values) if assignment == "greedy" else places(values.T) % num_boxes
     distance = torch.linalg.matrix_norm(values[boxes] - expected, ord=2)
     return like(1 - distance, similarity)
 

@@ -5,7 +5,8 @@ Rows are references, columns what was found; batch dimensions may stand before b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,18 +14,15 @@ from torch import Tensor
 
 from personae.errors import DataError
 from personae.metrics.array_or_tensor import Array, as_tensor, finite, like, matrix
-from personae.metrics.assignment import assign, matched_mask
+from personae.metrics.assignment import matched_mask, places
 
 __all__ = [
     "matching_reward",
     "matching_rewards",
     "single_identity_reward",
     "strict_matching_reward",
+    "strict_matching_rewards",
 ]
-
-# Of two subjects whose references are alike beyond this (in credit), the difference that is left
-# is noise: it is not blown up more than 1 / (1 - 0.9) times.
-_ALIKE = 0.9
 
 
 def single_identity_reward(similarity: Array) -> Array:
@@ -69,13 +67,13 @@ def matching_reward(
     0.25
     """
     values = matrix(similarity)
-    places = assign(values)
+    own_cells = places(values)
     if validity is not None:
         values = values * as_tensor(validity).to(values)
     cells = values.flatten(-2)
     if cells.shape[-1] == 0:
         return like(cells.sum(-1), similarity)
-    own = cells.gather(-1, places).sum(-1)
+    own = cells.gather(-1, own_cells).sum(-1)
     total = negative * cells.sum(-1) + (positive - negative) * own
     return like(total / cells.shape[-1], similarity)
 
@@ -86,24 +84,41 @@ def matching_rewards(
     """``matching_reward`` of many pictures at once: B matrices, of any sizes -> (B,).
 
     A stacked (B, M, N) array or tensor is fastest; of a list, matrices of one size are scored
-    together.
+    together. No picture gives an empty array.
 
     Raises:
-        DataError: no picture, or a similarity that is NaN or infinite.
+        DataError: a similarity is NaN or infinite.
 
     >>> matching_rewards([np.array([[0.5]]), np.array([[0.75, 0.25]])])
     array([0.5 , 0.25])
     """
+    return _by_size(lambda values: matching_reward(values, positive, negative), similarities)
+
+
+def strict_matching_rewards(similarities: Sequence[Array] | Array, margin: float = 0.3) -> Array:
+    """``strict_matching_reward`` of many pictures at once: B matrices, of any sizes -> (B,).
+
+    Raises:
+        DataError: a similarity is NaN or infinite, or the margin is not in [0, 1).
+
+    >>> strict_matching_rewards([np.array([[1.0]]), np.array([[0.65, 0.0]])])
+    array([1. , 0.5])
+    """
+    return _by_size(lambda values: strict_matching_reward(values, margin), similarities)
+
+
+def _by_size(function: Callable[[Tensor], Tensor], similarities: Sequence[Array] | Array) -> Array:
+    """The function of each picture, those of one size together, in the order they came."""
     if isinstance(similarities, (np.ndarray, Tensor)):
-        return matching_reward(similarities, positive, negative)
+        return like(function(as_tensor(similarities)), similarities)
     if not similarities:
-        raise DataError("similarities: expected at least one picture's matrix; got none")
+        return cast(Array, np.zeros(0))
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, similarity in enumerate(similarities):
         groups.setdefault(tuple(similarity.shape), []).append(index)
     order = torch.tensor([index for members in groups.values() for index in members]).argsort()
     rewards = [
-        matching_reward(_stacked([similarities[index] for index in members]), positive, negative)
+        function(_stacked([similarities[index] for index in members]))
         for members in groups.values()
     ]
     return like(torch.cat(rewards)[order.to(rewards[0].device)], similarities[0])
@@ -126,7 +141,7 @@ def strict_matching_reward(
 
     .. math::
         c_{ij} &= \mathrm{clip}\left(\frac{s_{ij} - m}{1 - m}, 0, 1\right) \\
-        w_{ij} &= \left[c_{ij} - \sum_{k \ne i} \min(c_{kj}, c_{ij})\right]_+ \\
+        w_{ij} &= \left[c_{ij} - \sum_{k \ne i} c_{kj}\right]_+ \\
         r_i &= \left[w_{i1} - \sum_{j \ne 1} w_{ij}\right]_+
 
     m is the ``margin``: what resembles nobody beyond it, such as a bystander, changes nothing. A
@@ -136,7 +151,8 @@ def strict_matching_reward(
 
     Where ``reference_similarity`` (M, M) is given, resembling subject k costs only what goes
     beyond how much reference i itself resembles k (siblings): with g its credit, the cost
-    :math:`\min(c_{kj}, c_{ij})` becomes :math:`[c_{ij} - [c_{ij} - c_{kj}]_+ / (1 - g_{ik})]_+`.
+    :math:`c_{kj}` becomes :math:`[c_{kj} - g_{ik}]_+`, and a face claims only the subject that it
+    resembles most.
 
     (..., M, N) -> (...). Ours, not a paper's. **Gradient**: the value is exactly the above; the
     gradient is that of the same sum without the clips that would silence it, over the Hungarian
@@ -155,41 +171,48 @@ def strict_matching_reward(
         raise DataError(f"margin {margin}: expected a similarity in [0, 1)")
     if 0 in values.shape[-2:]:
         return like(values.flatten(-2).sum(-1), similarity)
-    reach = _reach(values, margin, reference_similarity)
+    spared = _spared(values, margin, reference_similarity)
     credit = ((values - margin) / (1 - margin)).clamp(0, 1)
-    claims = _claims(credit, reach)
+    claims = _claims(credit, spared)
     reward = _subject_rewards(credit, claims).mean(-1)
     if values.requires_grad:
-        pull = _pull((values - margin) / (1 - margin), claims, reach, matched_mask(values))
+        pull = _pull((values - margin) / (1 - margin), claims, spared, matched_mask(values))
         reward = pull + (reward - pull).detach()
     return like(reward, similarity)
 
 
-def _reach(values: Tensor, margin: float, references: object | None) -> Tensor:
-    """(..., M, M): how far apart, in credit, face i of a perfect picture is from i and from k."""
+def _spared(values: Tensor, margin: float, references: object | None) -> Tensor:
+    """G of the card, (..., M, M): likeness of references that costs a face nothing."""
     num_subjects = values.shape[-2]
     if references is None:
-        return values.new_ones(num_subjects, num_subjects)
+        return values.new_zeros(num_subjects, num_subjects)
     alike = matrix(references, "reference_similarity (references, references)").detach().to(values)
     if alike.shape[-2:] != (num_subjects, num_subjects):
         raise DataError(
             f"reference_similarity is {tuple(alike.shape)}; expected "
             f"({num_subjects}, {num_subjects}), a row and a column a reference"
         )
-    return 1 - ((alike - margin) / (1 - margin)).clamp(0, _ALIKE)
+    return ((alike - margin) / (1 - margin)).clamp(0, 1)
 
 
-def _blend_cost(own: Tensor, reach: Tensor, lead: Tensor) -> Tensor:
-    """(..., M, N): what each face loses on each subject by resembling the other subjects."""
-    cost = (own - lead / reach.unsqueeze(-1)).clamp(min=0)
-    itself = torch.eye(reach.shape[-1], dtype=torch.bool, device=own.device).unsqueeze(-1)
-    return cost.masked_fill(itself, 0).sum(-2)
+def _others(num_subjects: int, device: torch.device) -> Tensor:
+    """(M, M, 1) bool: True where i and k are two different subjects."""
+    return ~torch.eye(num_subjects, dtype=torch.bool, device=device).unsqueeze(-1)
 
 
-def _claims(credit: Tensor, reach: Tensor) -> Tensor:
+def _blend_cost(credit: Tensor, spared: Tensor) -> Tensor:
+    """(..., M, N): what each face loses on subject i by resembling the other subjects."""
+    cost = (credit.unsqueeze(-3) - spared.unsqueeze(-1)).clamp(min=0)
+    return (cost * _others(credit.shape[-2], credit.device)).sum(-2)
+
+
+def _claims(credit: Tensor, spared: Tensor) -> Tensor:
     """Claims, w of the card: (..., M, N), at most one positive entry in a column."""
-    own, other = credit.unsqueeze(-2), credit.unsqueeze(-3)
-    return (credit - _blend_cost(own, reach, (own - other).clamp(min=0))).clamp(min=0)
+    others = _others(credit.shape[-2], credit.device)
+    as_much = (credit.unsqueeze(-3) >= credit.unsqueeze(-2)) & others
+    claim = (credit - _blend_cost(credit, spared)).clamp(min=0)
+    # Without siblings the claim is 0 there anyway.
+    return claim.masked_fill(as_much.any(-2), 0)
 
 
 def _subject_rewards(credit: Tensor, claims: Tensor) -> Tensor:
@@ -200,9 +223,7 @@ def _subject_rewards(credit: Tensor, claims: Tensor) -> Tensor:
     return (2 * claim - claims.sum(-1)).clamp(min=0)
 
 
-def _pull(ramp: Tensor, claims: Tensor, reach: Tensor, mask: Tensor) -> Tensor:
+def _pull(ramp: Tensor, claims: Tensor, spared: Tensor, mask: Tensor) -> Tensor:
     """The reward without the clips that silence its gradient: (...)."""
-    credit = ramp.clamp(min=0)
-    own, other = credit.unsqueeze(-2), credit.unsqueeze(-3)
-    wanted = ramp - _blend_cost(own, reach, own - other)
+    wanted = ramp - _blend_cost(ramp.clamp(min=0), spared)
     return torch.where(mask, wanted, -claims).sum(-1).mean(-1)

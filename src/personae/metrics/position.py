@@ -24,6 +24,8 @@ RELATIONS: dict[str, str] = {
     "under": "below",
     "next to": "next to",
     "on side of": "next to",
+    "on the side of": "next to",
+    "beside": "next to",
     "near": "next to",
 }
 # Unit step from the second subject to the first, in pixels with y down.
@@ -35,11 +37,13 @@ _STEPS = {
 }
 _NEXT_TO_PX = 150.0
 _IOU = 0.1
+_LEAST_PX = 1e-9
 # Strict: centers apart by this share of the distance at which the boxes would just touch are
-# enough. Side by side people overlap a little; what stands on something overlaps much.
-_APART = {"left of": 0.75, "right of": 0.75, "above": 0.5, "below": 0.5, "next to": 0.5}
-# Strict: as near as this share of the boxes' mean side counts fully as next to.
-_NEAR = 0.5
+# enough: what stands on something, or arm in arm with someone, overlaps it.
+_APART = 0.5
+# Strict: a gap of up to the first share of the boxes' mean side counts fully as next to, of the
+# second not at all.
+_NEAR, _FAR = 0.5, 2.0
 
 
 def relation_of(words: str) -> str:
@@ -101,14 +105,13 @@ def strict_position_score(
     For the four directions, with a the displacement of the centers along the axis (positive the
     right way), b across it, and t = a over the displacement at which the boxes would touch:
 
-    .. math:: \mathrm{clip}\left(\frac{2a}{|a| + |b|}, 0, 1\right) \cdot
-              \mathrm{clip}\left(\frac{t}{\tau}, 0, 1\right)
+    .. math:: \mathrm{clip}\left(2 - \frac{2 |b|}{a}, 0, 1\right) \cdot
+              \mathrm{clip}(2 t, 0, 1), \quad 0 \text{ where } a \le 0
 
-    The same test of dominance for all four: full from 45 degrees on, falling to 0 where the boxes
-    lie square to what was said. :math:`\tau` is 0.75 sideways and 0.5 up and down: contact, and
-    some overlap, is not punished. Next to: full while the gap between the boxes is at most half
-    their mean side, then falling as 1 / gap; boxes one inside the other are not next to each
-    other. All of it is free of scale. Boxes are cut to ``image_size`` (width, height) where it is
+    One test of dominance for all four: up to 26 degrees off counts fully, 45 degrees not at all.
+    Contact, and overlap by up to half, is not punished. Next to: full while the gap between the
+    boxes is at most half their mean side, falling to 0 at two sides, and overlap beyond IoU 0.5
+    counts against it. All of it is free of scale. Boxes are cut to ``image_size`` (width, height) where it is
     given. Gradients flow to the boxes. An absent box is the caller's 0.
 
     Raises:
@@ -132,11 +135,12 @@ def strict_position_score(
     offset = _centers(boxes)[0] - _centers(boxes)[1]
     shares = offset / (sides.mean(0))  # 1 where the boxes would just touch along that axis
     if name == "next to":
-        return like(_near(sides, offset) * _clip(shares.abs().max() / _APART[name]), boxes_xyxy_px)
+        overlap, union = _overlap_and_union(boxes)
+        return like(_near(sides, offset) * _clip(2 - 2 * overlap / union), boxes_xyxy_px)
     step = boxes.new_tensor(_STEPS[name])
-    along = (offset * step).sum()
-    dominance = _clip(2 * along / offset.abs().sum().clamp(min=torch.finfo(boxes.dtype).tiny))
-    return like(dominance * _clip((shares * step).sum() / _APART[name]), boxes_xyxy_px)
+    along, across = (offset * step).sum(), (offset * step.flip(0)).sum().abs()
+    dominance = _clip(2 - 2 * across / along.clamp(min=_LEAST_PX))
+    return like(dominance * _clip((shares * step).sum() / _APART), boxes_xyxy_px)
 
 
 def _two_boxes(values: object) -> Tensor:
@@ -166,11 +170,10 @@ def _next_to_px(delta: Tensor) -> Tensor:
 
 
 def _near(sides: Tensor, offset: Tensor) -> Tensor:
-    """1 while the gap is small against the boxes, then falling as 1 / gap."""
-    gap = (offset.abs() - sides.mean(0)).clamp(min=0)
-    reach = _NEAR * sides.mean()
+    """1 while the gap is small against the boxes, then falling evenly to 0."""
     # The larger of the two gaps: the slope of a hypotenuse is not defined where both are 0.
-    return reach / torch.maximum(reach, gap.max())
+    gap = (offset.abs() - sides.mean(0)).max() / sides.mean()
+    return _clip((_FAR - gap) / (_FAR - _NEAR))
 
 
 def _clip(value: Tensor) -> Tensor:

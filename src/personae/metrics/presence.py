@@ -12,7 +12,7 @@ from personae.errors import DataError
 from personae.metrics.array_or_tensor import Array, finite, like, matrix
 from personae.metrics.assignment import matched_mask
 
-__all__ = ["Presence", "balance", "presence", "presence_score"]
+__all__ = ["Presence", "balance", "presence", "presence_score", "strangers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,16 @@ def presence_score(seen: Presence) -> np.ndarray:
     array([0.5, 0. ])
     """
     return np.where(seen.found, 1.0 / np.maximum(seen.copies, 1), 0.0)
+
+
+def strangers(similarity: Array, present: float = 0.5) -> int:
+    """How many faces show no subject; lower is better. For faces: boxes found *as* a subject have
+    no strangers.
+
+    >>> strangers(np.array([[0.9, 0.1, 0.8], [0.2, 0.3, 0.1]]))
+    1
+    """
+    return len(presence(similarity, present).strangers)
 
 
 def balance(similarity_per_subject: Array) -> Array:

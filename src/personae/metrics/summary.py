@@ -55,6 +55,7 @@ class MetricSummary:
 class PairedDifference:
     """One metric, second run minus first, over the n rows that both have measured.
 
+    ``first`` and ``second`` are the two runs' means over those rows, ``mean`` their difference.
     ``n_unpaired`` counts rows of either run that are measured there only. ``mean`` is None where
     n is 0, ``ci95`` where there are fewer than two scenes.
     """
@@ -62,6 +63,8 @@ class PairedDifference:
     metric: str
     protocol: str
     eyes: str
+    first: float | None
+    second: float | None
     mean: float | None
     ci95: Interval | None
     n: int
@@ -220,15 +223,26 @@ def paired_differences(first: Iterable[Row], second: Iterable[Row]) -> list[Pair
         paired.setdefault(series, [])
         unpaired[series] = unpaired.get(series, 0) + (value is not None)
     return [
-        PairedDifference(
-            *series,
-            *paired_difference(paired[series]),
-            n=len(paired[series]),
-            n_unpaired=unpaired.get(series, 0),
-            higher_is_better=_higher_is_better(series[0]),
-        )
+        _difference(series, paired[series], unpaired.get(series, 0))
         for series in sorted(paired, key=_rank)
     ]
+
+
+def _difference(
+    series: tuple[str, str, str], pairs: list[tuple[str, float, float]], n_unpaired: int
+) -> PairedDifference:
+    """``pairs`` are (scene, value in the second run, value in the first)."""
+    mean, interval = paired_difference(pairs)
+    return PairedDifference(
+        *series,
+        first=float(np.mean([first for _, _, first in pairs])) if pairs else None,
+        second=float(np.mean([second for _, second, _ in pairs])) if pairs else None,
+        mean=mean,
+        ci95=interval,
+        n=len(pairs),
+        n_unpaired=n_unpaired,
+        higher_is_better=_higher_is_better(series[0]),
+    )
 
 
 def _series(row: Row) -> tuple[str, str, str]:

@@ -58,11 +58,11 @@ class Embedder(Protocol):
 
 
 class FaceDetector(Protocol):
-    """Finds every face, whoever it is."""
+    """Finds every face, whoever it is; looks harder while it finds fewer than are expected."""
 
     name: str
 
-    def detect(self, image: np.ndarray) -> list[Detection]:
+    def detect(self, image: np.ndarray, expected: int = 0) -> list[Detection]:
         """(H, W, 3) uint8 -> faces with five landmarks, surest first."""
         ...
 

@@ -254,7 +254,8 @@ class GroundingDino:
     def _pixels(self, image: np.ndarray) -> Tensor:
         """Short side 800, long side at most 1333, normalized."""
         picture = image_tensor(image)[None].to(self.device)
-        size = fitted_size(*image.shape[:2], self.short_px, self.long_px)
+        height, width = image.shape[:2]
+        size = fitted_size(height, width, self.short_px, self.long_px)
         resized = F.interpolate(picture, size, mode="bilinear", antialias=True)
         return _normalized(resized, _IMAGENET_MEAN, _IMAGENET_DEVIATION)
 

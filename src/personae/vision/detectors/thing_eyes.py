@@ -10,6 +10,7 @@ from torch import Tensor
 
 from personae.errors import RequestError
 from personae.subjects.subject import Reference
+from personae.vision.detectors.guided import GuidedDetector
 from personae.vision.embedders.crops import reference_crop, square_crop_batch
 from personae.vision.protocols import Detection, Embedder, ThingDetector
 
@@ -47,7 +48,10 @@ class ThingEyes:
 
     @torch.inference_mode()
     def reference_descriptors(self, references: Sequence[Reference]) -> Tensor:
-        """Descriptors (R, D) of references: the tight box around the mask, else the whole photo.
+        """Descriptors (R, D) of references: the tight box around the mask.
+
+        Where there is no mask, a reference-guided detector's guess of one serves; with other
+        detectors the photo is taken whole.
 
         Raises:
             RequestError: there is none.
@@ -55,8 +59,14 @@ class ThingEyes:
         if not references:
             raise RequestError("no reference to describe; give the subject at least one photo")
         side, white = self.embedder.side_px, self.white_background
-        crops = [reference_crop(reference, side, white) for reference in references]
+        crops = [reference_crop(self._masked(item), side, white) for item in references]
         return self.embedder.embed(torch.stack(crops))
+
+    def _masked(self, reference: Reference) -> Reference:
+        """The reference with the best mask there is; each by itself, whoever its company."""
+        if isinstance(self.detector, GuidedDetector):
+            return self.detector.masked([reference])[0]
+        return reference
 
     @torch.inference_mode()
     def things(

@@ -45,7 +45,8 @@ def _class_directions(network: EfficientNetLite0, moments: ReluMoments) -> Tenso
     weighted = (network._fc.weight * moments.deviation.sqrt()).double()
     values, vectors = torch.linalg.eigh(weighted @ weighted.T)
     main = vectors[:, -_CLASS_DIRECTIONS:] / values[-_CLASS_DIRECTIONS:].sqrt()
-    return (main.T @ weighted).float()
+    directions: Tensor = main.T @ weighted
+    return directions.float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,5 +129,7 @@ class EfficientNetEmbedder:
 
     def class_directions(self, centered: Tensor) -> Tensor:
         """(..., 1280) centered features or descriptors -> (..., 256), as in the dense map."""
-        turned: Tensor = (centered / self._parts.moments32.deviation.sqrt()) @ self._parts.directions.T
+        turned: Tensor = (
+            centered / self._parts.moments32.deviation.sqrt()
+        ) @ self._parts.directions.T
         return turned

@@ -12,7 +12,7 @@ from personae.vision.faces.align import (
 from personae.vision.faces.arcface import ArcFaceEmbedder, IResNet, OnnxArcFace, load_iresnet
 from personae.vision.faces.detect import DlibFaceDetector
 from personae.vision.faces.dlib_net import DlibFaceNet, load_dlib_face_net
-from personae.vision.faces.embed import DlibFaceEmbedder, FaceEmbedder, FaceEyes, FaceFinder
+from personae.vision.faces.embed import DlibFaceEmbedder, FaceEmbedder, FaceEyes
 
 __all__ = [
     "ARCFACE_TEMPLATE",
@@ -24,7 +24,6 @@ __all__ = [
     "DlibFaceNet",
     "FaceEmbedder",
     "FaceEyes",
-    "FaceFinder",
     "FaceTemplate",
     "IResNet",
     "OnnxArcFace",

@@ -16,7 +16,7 @@ from personae.errors import DataError
 from personae.vision.calibration import Calibration
 from personae.vision.faces.align import DLIB_TEMPLATE, FaceTemplate, aligned_crops
 from personae.vision.faces.dlib_net import DlibFaceNet, load_dlib_face_net
-from personae.vision.protocols import Detection, Embedder
+from personae.vision.protocols import Detection, Embedder, FaceDetector
 from personae.vision.weights import PackagedWeights
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "DlibFaceEmbedder",
     "FaceEmbedder",
     "FaceEyes",
-    "FaceFinder",
     "check_crops",
     "pairwise_cosine",
     "squared_distance",
@@ -145,21 +144,11 @@ class DlibFaceEmbedder:
         return self.calibration(-squared_distance(first, second))
 
 
-class FaceFinder(Protocol):
-    """A face detector that looks harder while it finds fewer faces than are expected."""
-
-    name: str
-
-    def detect(self, image: np.ndarray, expected: int = 0) -> list[Detection]:
-        """(H, W, 3) uint8 -> faces with five landmarks, surest first."""
-        ...
-
-
 @dataclass
 class FaceEyes:
     """Detector and embedder together: every face of a picture and its descriptor."""
 
-    detector: FaceFinder
+    detector: FaceDetector
     embedder: FaceEmbedder
 
     @property
