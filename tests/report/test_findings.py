@@ -9,6 +9,7 @@ from personae.report.findings import (
     DUPLICATED,
     STRANGER,
     UNMEASURED,
+    WHOLE,
     findings,
     flags_of,
     presence_of,
@@ -25,7 +26,7 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize(
     ("case", "words", "flags"),
     [
-        ("good", [], 0),
+        ("good", ["every subject there, once"], WHOLE),
         ("absent", ["bob: absent"], ABSENT),
         ("twice", ["bob: twice"], DUPLICATED),
         ("stranger", ["1 stranger"], STRANGER),
@@ -71,3 +72,12 @@ def test_three_copies_and_several_strangers():
         "2 strangers",
         "two faces overlap",
     ]
+
+
+def test_an_unmeasured_side_score_does_not_take_the_whole_away():
+    picture = Picture("s", 0, scores=[Score(0, None, "", None, "needs a target")])
+    picture.presence = {"ann": Presence("found", 1)}
+    said = findings(picture, ["copy_paste"])
+    assert flags_of(said) == WHOLE | UNMEASURED
+    picture.presence = {"ann": Presence("unmeasured", 0, "no face")}
+    assert flags_of(findings(picture, ["copy_paste"])) == UNMEASURED

@@ -67,6 +67,7 @@ def test_every_picture_tells_all(page):
     assert side["groups"][0]["similarity"] == [[0.7], [0.15]]
     assert side["href"] == "images/absent/0.png"
     assert side["data"]
+    assert entries[3]["sides"][0]["said"] == [["whole", "every subject there, once"]]
     lost = [entry["sides"][0] for entry in entries if entry["sides"][0]["file"] is None]
     assert [side["why"] for side in lost] == ["picture not found"]
 
@@ -130,7 +131,7 @@ def test_two_runs_side_by_side(tmp_path):
     main = index["main"]
     assert index["twin"][main] == [0.35, None, 0.8]
     assert index["columns"][main] == pytest.approx([0.45, 0.7, 0.9])
-    assert index["twinFlags"] == [1, -1, 0]
+    assert index["twinFlags"] == [1, -1, 16]
     row = re.search(r"strict_matching_reward.*?</tr>", text, re.DOTALL).group(0)
     assert "+0.100" in row
     assert "better" in row

@@ -35,7 +35,7 @@ def cast():
 @pytest.fixture(scope="module")
 def detector():
     return GuidedDetector(
-        EfficientNetEmbedder(), GuidedConfig(long_side_px=512, rehearsals=4, candidates=5)
+        EfficientNetEmbedder(), GuidedConfig(long_side_px=512, rehearsals=3, candidates=4)
     )
 
 

@@ -118,6 +118,8 @@ def evaluate(
         raise typer.Exit(130) from None
     for problem in result.problems:
         say(f"problem: {problem}")
+    for reason in result.inseparable:
+        say(f"warning: {reason}; their confusion scores are unmeasured")
     if json:
         print_json({**result.summary, "problems": list(result.problems), "out": str(result.out)})
     else:
@@ -295,10 +297,18 @@ def _cast_json(check: doctoring.CastCheck) -> dict[str, Any]:
 
 def _print_cast(check: doctoring.CastCheck) -> None:
     rows = [
-        [" / ".join(pair.subjects), "apart" if pair.separable else "NOT APART", pair.reason]
+        [
+            " / ".join(pair.subjects),
+            "apart" if pair.separable else "NOT APART",
+            number(pair.best_different, 2),
+            number(pair.worst_same, 2),
+            number(pair.auc, 2),
+            pair.reason,
+        ]
         for pair in check.pairs
     ]
-    print_table("cast", ["pair", "these eyes", "why"], rows)
+    columns = ["pair", "these eyes", "most alike across", "least alike same", "AUC", "why"]
+    print_table("cast", columns, rows)
     for name, reason in check.blind.items():
         say(f"{name} cannot be known: {reason}")
     for text in [*check.notes, *check.problems]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from personae.errors import RequestError
 
-__all__ = ["choose_device", "limit_threads"]
+__all__ = ["choose_device", "limited_threads"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -26,10 +29,16 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def limit_threads(num_threads: int) -> None:
-    """Let torch use this many CPU threads in this process.
+@contextmanager
+def limited_threads(num_threads: int) -> Iterator[None]:
+    """Let torch use this many CPU threads in this process, for a while.
 
     Scores must not depend on how many workers there are, and the order of a sum depends on the
     number of threads: so each worker runs with the same number.
     """
+    before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

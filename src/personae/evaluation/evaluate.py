@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from personae import __version__
-from personae.compute.device import limit_threads
+from personae.compute.device import limited_threads
 from personae.compute.runs import RowLog, make_folder, read_json, read_rows, write_json
 from personae.compute.workers import make_workers
 from personae.errors import RequestError
@@ -52,13 +52,18 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Where the results lie, the summary, and everything that could not be used, with reasons."""
+    """Where the results lie, the summary, and what stands against it.
+
+    ``problems`` could not be used, with reasons; ``inseparable`` says which subjects these eyes
+    cannot tell apart.
+    """
 
     out: Path
     summary: dict[str, Any]
     num_pictures: int
     num_scored_now: int
     problems: tuple[str, ...]
+    inseparable: tuple[str, ...]
 
 
 def evaluate(task: Evaluation, progress: Progress | None = None) -> EvaluationResult:
@@ -87,8 +92,10 @@ def evaluate(task: Evaluation, progress: Progress | None = None) -> EvaluationRe
     _check_out(task, settings)
     num_new = _score_missing(task, shots, settings["eyes"], groups, progress)
     problems = (*manifest.problems, *found.problems)
+    separability = separability_rows(witnesses, manifest.scenes)
+    inseparable = tuple(row["reason"] for row in separability if not row["separable"])
     facts = {
-        "separability": separability_rows(witnesses, manifest.scenes),
+        "separability": separability,
         "environment": environment(witnesses),
         "references": _references(manifest.scenes, task.out),
         "problems": list(problems),
@@ -99,7 +106,7 @@ def evaluate(task: Evaluation, progress: Progress | None = None) -> EvaluationRe
         "environment": facts["environment"],
     }
     write_json(task.out / "summary.json", summary)
-    return EvaluationResult(task.out, summary, len(found.pictures), num_new, problems)
+    return EvaluationResult(task.out, summary, len(found.pictures), num_new, problems, inseparable)
 
 
 def separability_rows(
@@ -117,7 +124,7 @@ def separability_rows(
                     "reason": pair.reason,
                     "eyes": witness.eyes.name,
                 }
-                rows.setdefault((witness.eyes.name, *pair.subjects, pair.reason), row)
+                rows.setdefault((witness.eyes.name, *pair.subjects, str(pair)), row)
     return list(rows.values())
 
 
@@ -138,7 +145,7 @@ def _score_missing(
         if stale:
             log.drop(stale)
         missing = [key for key in wanted if key not in log.done]
-        build = partial(_build, task.eyes, tuple(groups))
+        build = partial(build_witnesses, task.eyes, tuple(groups))
         work = partial(_work, task.protocol)
         answers = make_workers(task.num_workers if len(missing) > 1 else 1).map(
             build, work, (wanted[key] for key in missing)
@@ -150,13 +157,9 @@ def _score_missing(
     return len(missing)
 
 
-def _build(choice: EyesChoice, groups: tuple[Group, ...]) -> dict[Group, Witness]:
-    limit_threads(1)
-    return build_witnesses(choice, groups)
-
-
 def _work(protocol: Protocol, witnesses: dict[Group, Witness], shot: Shot) -> Rows:
-    return measure(witnesses, shot, protocol)
+    with limited_threads(1):
+        return measure(witnesses, shot, protocol)
 
 
 def _groups(scenes: Iterable[Scene]) -> tuple[Group, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -64,4 +64,5 @@ def like(result: Tensor, original: Array) -> Array:
     """The result as a tensor where a tensor came, else as an array (a NumPy number if 0-d)."""
     if isinstance(original, Tensor):
         return result
-    return cast(Array, result.detach().numpy()[()])
+    array: np.ndarray = result.detach().numpy()[()]
+    return array

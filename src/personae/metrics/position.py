@@ -111,8 +111,8 @@ def strict_position_score(
     One test of dominance for all four: up to 26 degrees off counts fully, 45 degrees not at all.
     Contact, and overlap by up to half, is not punished. Next to: full while the gap between the
     boxes is at most half their mean side, falling to 0 at two sides, and overlap beyond IoU 0.5
-    counts against it. All of it is free of scale. Boxes are cut to ``image_size`` (width, height) where it is
-    given. Gradients flow to the boxes. An absent box is the caller's 0.
+    counts against it. All of it is free of scale. Boxes are cut to ``image_size`` (width, height)
+    where it is given. Gradients flow to the boxes. An absent box is the caller's 0.
 
     Raises:
         DataError: unknown words, not two boxes of finite numbers, or an empty box.
@@ -155,7 +155,7 @@ def _centers(boxes: Tensor) -> Tensor:
 
 
 def _overlap_and_union(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    first, second = boxes
+    first, second = boxes[0], boxes[1]
     meeting = torch.minimum(first[2:], second[2:]) - torch.maximum(first[:2], second[:2])
     overlap = meeting.clamp(min=0).prod()
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)

@@ -79,8 +79,9 @@ def presence_score(seen: Presence) -> np.ndarray:
 
 
 def strangers(similarity: Array, present: float = 0.5) -> int:
-    """How many faces show no subject; lower is better. For faces: boxes found *as* a subject have
-    no strangers.
+    """How many faces show no subject; lower is better.
+
+    For faces: boxes that were found *as* a subject are no strangers.
 
     >>> strangers(np.array([[0.9, 0.1, 0.8], [0.2, 0.3, 0.1]]))
     1

@@ -54,9 +54,12 @@ def separability(
     'ann and bob: two photos of them resemble each other at 0.80; from 0.50 on they cannot be
     told apart'
     """
-    if not isinstance(embeddings_by_subject, Mapping):
-        embeddings_by_subject = {str(i): rows for i, rows in enumerate(embeddings_by_subject)}
-    known = {name: _rows(name, rows) for name, rows in embeddings_by_subject.items()}
+    named: Mapping[str, object] = (
+        embeddings_by_subject
+        if isinstance(embeddings_by_subject, Mapping)
+        else {str(index): rows for index, rows in enumerate(embeddings_by_subject)}
+    )
+    known = {name: _rows(name, rows) for name, rows in named.items()}
     with torch.no_grad():
         same = {name: _same(rows, similarity) for name, rows in known.items()}
         return [

@@ -81,7 +81,7 @@ function tagOf(role, names, box, [left, top, right, bottom]) {
 }
 
 function pictureOf(side, scene, seed) {
-  const words = side.said.length ? side.said.map(([, text]) => text).join("; ") : "every subject there, once";
+  const words = side.said.map(([, text]) => text).join("; ") || "nothing was measured";
   const size = (side.groups.find((group) => group.size) || {}).size;
   const ratio = size ? { "--ratio": (size[0] / size[1]).toFixed(4) } : {};
   if (!side.data) {
@@ -96,7 +96,7 @@ function pictureOf(side, scene, seed) {
 }
 
 function saidOf(side) {
-  if (!side.said.length) return el("ul", { class: "said" }, el("li", { class: "whole" }, "every subject there, once"));
+  if (!side.said.length) return el("p", { class: "quiet" }, "Presence was not measured.");
   return el("ul", { class: "said" }, side.said.map(([tone, text]) => el("li", { class: tone }, text)));
 }
 
@@ -164,12 +164,13 @@ function byColumn(side) {
 }
 
 // A long metric name may break behind an underscore.
-const breakable = (label) => label.split(/(?<=_)/).flatMap((part) => [part, el("wbr")]);
+const breakable = (label) => label.split(/(?<=_)/).flatMap((part, nth) => (nth ? [el("wbr"), part] : [part]));
 
 function scoresOf(sides, scene, index) {
   const [ours, theirs] = [byColumn(sides[0]), byColumn(sides[1])];
   const paired = index.names.length > 1;
   const columns = index.labels.map((_, column) => column).filter((column) => ours.has(column) || theirs.has(column));
+  columns.sort((a, b) => (b === index.main) - (a === index.main) || a - b);
   const who = paired ? [] : scene.subjects.map((subject) => subject.id);
   const heads = paired ? ["this", "other", "change"] : ["all", ...who];
   const rows = columns.map((column) => {
@@ -183,7 +184,7 @@ function scoresOf(sides, scene, index) {
       cells.push(el("td", { title: told && value === null ? entry.reason : null }, told ? fixed(value, 2) : ""));
     }
     const way = index.higher[column] ? "\u2191" : "\u2193";
-    return el("tr", {}, el("th", { scope: "row" }, breakable(index.labels[column]), el("span", { class: "way", "aria-hidden": "true" }, ` ${way}`)), cells);
+    return el("tr", {}, el("th", { scope: "row" }, breakable(index.labels[column]), el("span", { class: "way", "aria-hidden": "true" }, `\u00a0${way}`)), cells);
   });
   return el("details", { class: "scores", open: paired || window.innerWidth > 700 }, el("summary", {}, "Scores"),
     el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "metric"), heads.map((head) => el("th", { scope: "col" }, head)))), el("tbody", {}, rows))));

@@ -8,19 +8,30 @@ from typing import Any
 
 from personae.report.records import Picture, Presence
 
-__all__ = ["ABSENT", "DUPLICATED", "STRANGER", "UNMEASURED", "findings", "flags_of", "presence_of"]
+__all__ = [
+    "ABSENT",
+    "DUPLICATED",
+    "STRANGER",
+    "UNMEASURED",
+    "WHOLE",
+    "findings",
+    "flags_of",
+    "presence_of",
+]
 
-ABSENT, DUPLICATED, STRANGER, UNMEASURED = 1, 2, 4, 8
-"""Bits of a picture's flags; 0 is a picture that holds every subject, once, and no one else."""
+ABSENT, DUPLICATED, STRANGER, UNMEASURED, WHOLE = 1, 2, 4, 8, 16
+"""Bits of a picture's flags. WHOLE: every subject was looked at and is there, once, and no one
+else is; a score that is unmeasured for another reason does not take that away."""
 
 Finding = tuple[str, str]
-"""Tone (absent, duplicated, stranger, unmeasured, note) and the words."""
+"""Tone (whole, absent, duplicated, stranger, unmeasured, note) and the words."""
 
 _TONE_FLAGS = {
     "absent": ABSENT,
     "duplicated": DUPLICATED,
     "stranger": STRANGER,
     "unmeasured": UNMEASURED,
+    "whole": WHOLE,
 }
 
 
@@ -33,7 +44,7 @@ def presence_of(picture: Picture) -> dict[str, Presence]:
 
 
 def findings(picture: Picture, labels: Sequence[str]) -> list[Finding]:
-    """All that is to be said of a picture, gravest first; empty where nothing is wrong.
+    """All that is to be said of a picture, gravest first, or that nothing is wrong.
 
     >>> findings(Picture("pool", 0, presence={"bob": Presence("absent", 0)}), [])
     [('absent', 'bob: absent')]
@@ -51,6 +62,8 @@ def findings(picture: Picture, labels: Sequence[str]) -> list[Finding]:
     ]
     groups = [json.loads(group) for group in picture.groups]
     said += _strangers(groups)
+    if not said and presence and all(state.status == "found" for state in presence.values()):
+        said = [("whole", "every subject there, once")]
     said += _unmeasured(picture, labels)
     said += [("note", note) for group in groups for note in group["notes"]]
     return said

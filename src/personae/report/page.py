@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from personae.errors import WorkError
-from personae.report.findings import ABSENT, DUPLICATED, STRANGER, UNMEASURED
+from personae.report.findings import ABSENT, DUPLICATED, STRANGER, UNMEASURED, WHOLE
 from personae.report.gallery import NO_TWIN, Gallery, plan_gallery
 from personae.report.records import Run, read_run
 from personae.report.tables import change_rows, facts_of, separability_of, summary_rows
@@ -108,9 +108,9 @@ def _tally(gallery: Gallery) -> dict[str, int]:
     twins = [pair for pair in twins if pair[1] != NO_TWIN]
     return counts | {
         "pictures": len(flags),
-        "whole": flags.count(0),
+        "whole": sum(bool(flag & WHOLE) for flag in flags),
         "twins": len(twins),
-        "twin_whole": sum(theirs == 0 for _, theirs in twins),
+        "twin_whole": sum(bool(theirs & WHOLE) for _, theirs in twins),
         "changed": sum(ours != theirs for ours, theirs in twins),
     }
 
