@@ -176,7 +176,7 @@ function scoresOf(sides, scene, index) {
   const rows = columns.map((column) => {
     const entry = ours.get(column) || { all: [], by: new Map() };
     const mean = meanOf(entry.all);
-    const cells = [el("td", { class: "strong", title: mean === null ? entry.reason : null }, mean === null ? "unmeasured" : fixed(mean))];
+    const cells = [el("td", { class: mean === null ? "quiet lack" : "strong", title: mean === null ? entry.reason : null }, mean === null ? "unmeasured" : fixed(mean))];
     if (paired) cells.push(...changeCells(mean, theirs.get(column), index.higher[column]));
     for (const subject of who) {
       const told = entry.by.has(subject);
