@@ -58,7 +58,7 @@ def print_scores(results: Path) -> None:
 if __name__ == "__main__":
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-out")
     write_inputs(out)
-    task = Evaluation(scenes=out / "scenes.jsonl", images=out / "images", out=out / "results")
+    task = Evaluation(scenes=out / "scenes.jsonl", images=out / "images", out=out / "six-pictures")
     evaluate(task)
-    print_scores(out / "results")
+    print_scores(out / "six-pictures")
     print(f"Look at {write_report(out / 'results', out / 'report.html')}")

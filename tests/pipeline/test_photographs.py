@@ -69,7 +69,7 @@ def means(results: Path) -> dict[tuple[str, str], float]:
 
 
 def test_the_good_picture_comes_first_in_every_metric_that_claims_to_tell(demo_run) -> None:
-    mean = means(demo_run[0] / "results")
+    mean = means(demo_run[0] / "six-pictures")
     for picture, metrics in TOLD_BY.items():
         for metric, margin in metrics.items():
             ahead = mean["good", metric] - mean[picture, metric]
@@ -77,7 +77,7 @@ def test_the_good_picture_comes_first_in_every_metric_that_claims_to_tell(demo_r
 
 
 def test_no_metric_ranks_a_spoiled_picture_clearly_above_the_good_one(demo_run) -> None:
-    mean = means(demo_run[0] / "results")
+    mean = means(demo_run[0] / "six-pictures")
     for (scene, metric), value in mean.items():
         ahead = mean["good", metric] - value
         assert (ahead <= 0.02) if metric == "strangers" else (ahead >= -0.02), (scene, metric)
@@ -89,7 +89,7 @@ def test_the_demonstration_prints_a_table_and_writes_its_report(demo_run) -> Non
     assert "blended" in printed
     page = (out / "report.html").read_text()
     assert page.lstrip().lower().startswith("<!doctype html>")
-    assert read_json(out / "results" / "run.json")["problems"] == []
+    assert read_json(out / "six-pictures" / "run.json")["problems"] == []
 
 
 def test_two_people_are_found_in_the_group_photo_and_the_third_face_is_extra(

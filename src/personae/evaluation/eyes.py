@@ -9,7 +9,7 @@ from pathlib import Path
 from personae.errors import RequestError
 from personae.metrics.evidence import Witness
 from personae.metrics.eyes import Group, PeopleEyes, ThingsEyes
-from personae.vision.cache import DescriptorCache
+from personae.vision.cache import TensorCache
 from personae.vision.detectors import GroundingDino, GuidedDetector, Owlv2, ThingEyes
 from personae.vision.embedders import (
     ClipEmbedder,
@@ -49,7 +49,7 @@ def build_witnesses(choice: EyesChoice, groups: Iterable[Group]) -> dict[Group, 
         RequestError: an unknown name.
         WeightsError: weights missing, damaged, or not allowed with ``commercial``.
     """
-    cache = DescriptorCache(choice.cache)
+    cache = TensorCache(choice.cache)
     build: Mapping[Group, Callable[[EyesChoice], PeopleEyes | ThingsEyes]] = {
         "person": _people,
         "thing": _things,
@@ -82,7 +82,7 @@ def _things(choice: EyesChoice) -> ThingsEyes:
     detector: ThingDetector
     if name == "guided":
         eyes = embedder if isinstance(embedder, EfficientNetEmbedder) else EfficientNetEmbedder()
-        detector = GuidedDetector(eyes)
+        detector = GuidedDetector(eyes, cache=TensorCache(choice.cache))
     elif name == "owlv2":
         detector = Owlv2(path) if path else Owlv2()
     elif name == "grounding-dino":

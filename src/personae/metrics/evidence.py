@@ -17,7 +17,7 @@ from personae.metrics.separability import PairSeparability, separability
 from personae.subjects.box import Box
 from personae.subjects.references import load_reference
 from personae.subjects.subject import Reference, ReferenceFile, Subject
-from personae.vision.cache import DescriptorCache, content_key
+from personae.vision.cache import TensorCache, content_key
 from personae.vision.protocols import Detection
 
 __all__ = ["Evidence", "Gallery", "Witness"]
@@ -80,9 +80,9 @@ class Evidence:
 class Witness:
     """Eyes, and what they remember of the references they have seen."""
 
-    def __init__(self, eyes: Eyes, cache: DescriptorCache | None = None) -> None:
+    def __init__(self, eyes: Eyes, cache: TensorCache | None = None) -> None:
         self.eyes = eyes
-        self._cache = cache or DescriptorCache()
+        self._cache = cache or TensorCache()
         self._known: dict[ReferenceFile, Tensor | str] = {}
         self._galleries: dict[tuple[Subject, ...], Gallery] = {}
         self._load = lru_cache(maxsize=64)(load_reference)
@@ -175,8 +175,9 @@ class Witness:
         if file not in self._known:
             try:
                 reference = self._load(file)
-                key = content_key(reference, self.eyes.name)
-                self._known[file] = self._cache.get(key, lambda: self.eyes.know(reference))
+                key = content_key([reference], self.eyes.name)
+                made = self._cache.get(key, lambda: {"descriptors": self.eyes.know(reference)})
+                self._known[file] = made["descriptors"]
             except DataError as error:
                 self._known[file] = str(error)
         return self._known[file]

@@ -1,22 +1,21 @@
-"""Descriptors of references, kept on disk by what was looked at and by which eyes."""
+"""What eyes made of references, kept on disk by what was looked at and by which eyes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from personae.subjects.subject import Reference
 
-__all__ = ["DescriptorCache", "cache_folder", "content_key"]
+__all__ = ["TensorCache", "cache_folder", "content_key"]
 
 
 def cache_folder() -> Path:
@@ -28,54 +27,49 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "personae"
 
 
-def content_key(reference: Reference, eyes: str) -> str:
-    """Hash of a reference's pixels and mask and of the eyes that look: same key, same answer."""
+def content_key(references: Sequence[Reference], eyes: str) -> str:
+    """Hash of references' pixels and masks and of the eyes that look: same key, same answer."""
     digest = hashlib.sha256(eyes.encode())
-    for array in (reference.image, reference.mask):
-        digest.update(b"none" if array is None else repr(array.shape).encode())
-        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    for reference in references:
+        for array in (reference.image, reference.mask):
+            digest.update(b"none" if array is None else repr(array.shape).encode())
+            digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
-class DescriptorCache:
-    """Looks up (R, D) descriptors by key; R is 0 where the eyes saw nothing.
+class TensorCache:
+    """Looks up named tensors by key in a folder; without a folder everything is made each time.
 
     A file that cannot be read is made again, and a folder that cannot be written costs time only.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
-        self._memory: dict[str, Tensor] = {}
 
-    def get(self, key: str, make: Callable[[], Tensor]) -> Tensor:
-        """The descriptors under this key, made and kept if they are not there."""
-        if key not in self._memory:
-            found = self._read(key)
-            self._memory[key] = self._made(key, make) if found is None else found
-        return self._memory[key]
+    def get(self, key: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors under this key, on the CPU; made and kept if they are not there."""
+        found = self._read(key)
+        if found is not None:
+            return found
+        made = {name: item.detach().cpu().contiguous() for name, item in make().items()}
+        self._write(key, made)
+        return made
 
-    def _made(self, key: str, make: Callable[[], Tensor]) -> Tensor:
-        descriptors = make().detach().to("cpu", torch.float32).contiguous()
-        self._write(key, descriptors)
-        return descriptors
-
-    def _read(self, key: str) -> Tensor | None:
+    def _read(self, key: str) -> dict[str, Tensor] | None:
         if self.folder is None:
             return None
         try:
-            with safe_open(self.folder / f"{key}.safetensors", "pt") as stream:
-                tensor: Tensor = stream.get_tensor("descriptors")
-                return tensor
+            return load_file(self.folder / f"{key}.safetensors")
         except (OSError, SafetensorError):
             return None
 
-    def _write(self, key: str, descriptors: Tensor) -> None:
+    def _write(self, key: str, tensors: dict[str, Tensor]) -> None:
         if self.folder is None:
             return
         temporary = self.folder / f".{key}.{os.getpid()}.part"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_file({"descriptors": descriptors}, temporary)
+            save_file(tensors, temporary)
             temporary.replace(self.folder / f"{key}.safetensors")
         except (OSError, SafetensorError):
             with suppress(OSError):

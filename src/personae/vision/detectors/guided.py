@@ -8,7 +8,6 @@ where it is alike to a reference, and the best of those that overlap stays.
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from personae.errors import RequestError
 from personae.subjects.box import Box
 from personae.subjects.mask import mask_box
 from personae.subjects.subject import Reference
+from personae.vision.cache import TensorCache, content_key
 from personae.vision.detectors.candidates import (
     Candidates,
     box_means,
@@ -42,6 +42,8 @@ from personae.vision.protocols import Detection
 __all__ = ["GuidedDetector"]
 
 _STRIDE = 16
+# Names the way subjects are prepared: to be changed with it, or old cached ones would be used.
+_METHOD = "rehearsals-1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +53,21 @@ class _Known:
     evidence: Evidence
     descriptors: Tensor
 
+    def as_tensors(self) -> dict[str, Tensor]:
+        """For the cache."""
+        return {
+            "gram": self.evidence.gram,
+            "toward": self.evidence.toward,
+            "weight": torch.tensor([self.evidence.weight], dtype=torch.float64),
+            "descriptors": self.descriptors,
+        }
 
-def _key(references: Sequence[Reference]) -> str:
-    """Hash of the references' content."""
-    digest = hashlib.sha256()
-    for item in references:
-        for array in (item.image, item.mask):
-            if array is not None:
-                digest.update(str(array.shape).encode())
-                digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(b"masked" if item.mask is not None else b"whole")
-    return digest.hexdigest()
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], device: torch.device) -> _Known:
+        """From the cache."""
+        gram, toward = tensors["gram"].to(device), tensors["toward"].to(device)
+        evidence = Evidence(gram, toward, float(tensors["weight"]))
+        return cls(evidence, tensors["descriptors"].to(device))
 
 
 class GuidedDetector:
@@ -76,11 +82,18 @@ class GuidedDetector:
     Args:
         embedder: the eyes.
         config: settings.
+        cache: where prepared subjects are kept between runs; preparing one takes seconds.
     """
 
-    def __init__(self, embedder: EfficientNetEmbedder, config: GuidedConfig | None = None) -> None:
+    def __init__(
+        self,
+        embedder: EfficientNetEmbedder,
+        config: GuidedConfig | None = None,
+        cache: TensorCache | None = None,
+    ) -> None:
         self.embedder = embedder
         self.config = config or GuidedConfig()
+        self._cache = cache or TensorCache()
         self.name = f"guided+{embedder.name}"
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._heads: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
@@ -120,9 +133,10 @@ class GuidedDetector:
         """Prepare a subject once; the key under which it is known."""
         if not references:
             raise RequestError(f"subject {name!r} has no reference to look for; give it a photo")
-        key = _key(references)
+        key = content_key(references, f"{self.name} {_METHOD} {self.config!r}")
         if key not in self._known:
-            self._known[key] = self._prepared(references)
+            made = self._cache.get(key, lambda: self._prepared(references).as_tensors())
+            self._known[key] = _Known.from_tensors(made, self.embedder.device)
             while len(self._known) > 512:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
