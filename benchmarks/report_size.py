@@ -164,7 +164,7 @@ LOADED = "performance.getEntriesByType('navigation')[0].loadEventStart"
 
 def look(out: Path, folder: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from tests.report.chromium import Browser, find_browser  # noqa: PLC0415
+    from tests.report.chromium import Browser, find_browser
 
     program = find_browser()
     if program is None:

@@ -72,7 +72,7 @@ def missing_reference(folder: SceneFolder) -> None:
 
 
 def wrong_mask(folder: SceneFolder) -> None:
-    folder.photo("m.png", np.full((9, 9), 255, np.uint8).repeat(4, 0))
+    folder.photo("m.png", np.full((36, 20), 255, np.uint8))
     reference = [{"image": "cat.png", "mask": "m.png"}]
     folder.scene("bad", {"cat": ("animal", reference)})
     folder.picture("bad.png", np.full((200, 200, 3), 127, np.uint8))
@@ -88,7 +88,7 @@ def wrong_mask(folder: SceneFolder) -> None:
         (no_picture, "the scene has no picture"),
         (faceless, r"no face in reference .*cat\.png"),
         (missing_reference, r"dog\.png: no such file"),
-        (wrong_mask, r"m\.png: mask is 9x36, its photo 150x100"),
+        (wrong_mask, r"m\.png: mask is 20x36, its photo 150x100"),
     ],
     ids=["zero-byte", "text", "truncated", "1-pixel", "none", "faceless", "missing", "mask"],
 )

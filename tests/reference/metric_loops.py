@@ -11,6 +11,8 @@ import numpy as np
 def pairs_of_best_assignment(similarity):
     """Pairs (i, j) of a one-to-one assignment with the largest sum, all of them tried."""
     num_rows, num_columns = len(similarity), len(similarity[0]) if len(similarity) else 0
+    if num_rows * num_columns == 0:
+        return []
     best, best_pairs = -math.inf, []
     if num_rows <= num_columns:
         options = (
@@ -164,11 +166,10 @@ def strict_detect_and_compare(similarity, expected, duplicate=0.5):
         used.add(box)
     doubles = 0
     for box in range(similarity.shape[0]):
-        reaches = [
-            similarity[box, i] > 0 and similarity[box, i] >= duplicate * expected[i, i]
-            for i in range(count)
-        ]
-        doubles += box not in used and any(reaches)
+        likeness = similarity[box].tolist()
+        best = likeness.index(max(likeness))
+        reaches = likeness[best] >= duplicate * expected[best, best] and likeness[best] > 0
+        doubles += box not in used and reaches
     relative = largest_singular_value(rows - expected) / largest_singular_value(expected)
     return clip(1 - relative - doubles / count)
 
@@ -184,7 +185,7 @@ def mean_similarity(first, second, skip_diagonal=False):
 
 def presence(similarity, present=0.5):
     """(copies, match, strangers)."""
-    num_rows, num_columns = np.shape(similarity)
+    num_rows, num_columns = len(similarity), len(similarity[0]) if len(similarity) else 0
     eligible = [[cell if cell >= present else 0.0 for cell in row] for row in similarity]
     match = [None] * num_rows
     for i, j in pairs_of_best_assignment(eligible):

@@ -60,7 +60,7 @@ def measure(
     for group, subjects in scene_groups(scene).items():
         witness = witnesses[group]
         gallery = witness.gallery(subjects)
-        if image is not None:
+        if image is not None and gallery.known:
             try:
                 evidences[group] = witness.evidence(image, gallery)
             except (DataError, RuntimeError) as error:
@@ -68,7 +68,7 @@ def measure(
         scores = (
             group_scores(protocol, evidences[group])
             if group in evidences
-            else no_scores(protocol, group, gallery, reason or "unknown")
+            else no_scores(protocol, group, gallery, reason)
         )
         rows += [_row(shot, protocol, witness.eyes.name, item) for item in scores]
     if scene.relation is not None:
@@ -119,7 +119,7 @@ def _position(
     for name in (relation.first, relation.second):
         evidence = evidences.get(group_of(scene.subjects[name].kind))
         if evidence is None:
-            return Score.unmeasured(metric, reason)
+            return Score.unmeasured(metric, reason or f"{name} cannot be known")
         if name in evidence.gallery.blind:
             return Score.unmeasured(metric, f"{name}: {evidence.gallery.blind[name]}")
         boxes.append(_box(evidence, name, protocol))

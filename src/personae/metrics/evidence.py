@@ -204,6 +204,8 @@ def _against(known: Mapping[str, Tensor], seen: Tensor, similarity: Similarity) 
 def _matrix(
     compare: Callable[..., np.ndarray], known: Mapping[str, Tensor], similarity: Similarity
 ) -> np.ndarray:
+    if not known:
+        return np.zeros((0, 0))
     return _numpy(torch.as_tensor(compare(known, similarity=similarity)))
 
 

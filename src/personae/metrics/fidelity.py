@@ -150,8 +150,8 @@ def strict_detect_and_compare(
 
     (K boxes, N subjects) and (N, N) -> a number in [0, 1]; higher is better. :math:`\sigma` is
     one-to-one (Hungarian); an absent subject is a row of zeros. A box left over is a duplicate
-    where its similarity to any subject reaches ``duplicate`` times that subject's diagonal of
-    :math:`S^{GT}`; other boxes left over (strangers) cost nothing here.
+    where its similarity to the subject it resembles most reaches ``duplicate`` times that
+    subject's diagonal of :math:`S^{GT}`; other boxes left over (strangers) cost nothing here.
 
     Raises:
         DataError: a NaN, sizes that do not fit, or an expected matrix of zeros.
@@ -168,8 +168,9 @@ def strict_detect_and_compare(
         raise DataError("reference_similarity is all zeros; expected references alike themselves")
     mask = matched_mask(values.T)  # (N, K)
     rows = mask.to(values) @ values
-    limit = duplicate * expected.diagonal()
-    doubles = ((values >= limit) & (values > 0)).any(-1) & ~mask.any(0)
+    best = values.max(-1)
+    limit = duplicate * expected.diagonal()[best.indices]
+    doubles = (best.values >= limit) & (best.values > 0) & ~mask.any(0)
     distance = torch.linalg.matrix_norm(rows - expected, ord=2)
     value = 1 - distance / size - doubles.sum() / num_subjects
     return like(value.clamp(0, 1), similarity)

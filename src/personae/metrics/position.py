@@ -124,7 +124,7 @@ def strict_position_score(
     """
     boxes, name = _two_boxes(boxes_xyxy_px), relation_of(relation)
     if image_size is not None:
-        limit = boxes.new_tensor([*image_size, *image_size])
+        limit = boxes.new_tensor(image_size * 2)
         boxes = torch.minimum(boxes.clamp(min=0), limit)
     sides = boxes[:, 2:] - boxes[:, :2]
     if bool((sides <= 0).any()):

@@ -70,11 +70,20 @@ def planned_metrics(
 
 
 def no_scores(protocol: Protocol, group: Group, gallery: Gallery, reason: str) -> list[Score]:
-    """Every score that was asked for, unmeasured: the picture could not be looked at."""
+    """Every score that was asked for, unmeasured: the picture could not be looked at.
+
+    Without a ``reason``, it was the references that could not: each subject has its own.
+    """
     return [
-        Score.unmeasured(metric, reason, subject)
+        Score.unmeasured(metric, reason or _why_blind(gallery, subject), subject)
         for metric, subject in planned_metrics(protocol, group, gallery)
     ]
+
+
+def _why_blind(gallery: Gallery, subject: str | None) -> str:
+    if subject is not None:
+        return gallery.blind[subject]
+    return "; ".join(f"{name}: {why}" for name, why in gallery.blind.items())
 
 
 def group_scores(protocol: Protocol, evidence: Evidence) -> list[Score]:
@@ -97,8 +106,7 @@ def _score(
     gallery = evidence.gallery
     details = _picture_details(evidence, seen) if metric in _HAS_MATRIX else {}
     if subject is None and gallery.blind:
-        reason = "; ".join(f"{name}: {why}" for name, why in gallery.blind.items())
-        return Score.unmeasured(metric, reason, None, **details)
+        return Score.unmeasured(metric, _why_blind(gallery, None), None, **details)
     if subject is None:
         return Score.of(metric, float(values[metric]), None, **details)
     if subject in gallery.blind:

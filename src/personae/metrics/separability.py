@@ -59,7 +59,12 @@ def separability(
         if isinstance(embeddings_by_subject, Mapping)
         else {str(index): rows for index, rows in enumerate(embeddings_by_subject)}
     )
-    known = {name: _rows(name, rows) for name, rows in named.items()}
+    return _all_pairs({name: _rows(name, rows) for name, rows in named.items()}, similarity, limit)
+
+
+def _all_pairs(
+    known: Mapping[str, Tensor], similarity: Callable[[Tensor, Tensor], Tensor], limit: float
+) -> list[PairSeparability]:
     with torch.no_grad():
         same = {name: _same(rows, similarity) for name, rows in known.items()}
         return [

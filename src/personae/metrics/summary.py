@@ -113,11 +113,11 @@ def cluster_bootstrap(
 
 
 def _codes(clusters: Sequence[Hashable] | np.ndarray) -> np.ndarray:
-    """Clusters as numbers 0, 1, ... in order of appearance."""
+    """Clusters as numbers 0, 1, ... in the order of their names: the order of rows is no matter."""
     if isinstance(clusters, np.ndarray) and clusters.dtype.kind in "iu":
         return np.unique(clusters, return_inverse=True)[1]
-    seen: dict[Hashable, int] = {}
-    return np.fromiter((seen.setdefault(name, len(seen)) for name in clusters), dtype=np.int64)
+    places = {name: place for place, name in enumerate(sorted(set(clusters), key=str))}
+    return np.fromiter((places[name] for name in clusters), dtype=np.int64)
 
 
 def _resampled_means(
@@ -186,11 +186,14 @@ def summarize(rows: Iterable[Row]) -> list[MetricSummary]:
         tally.values.append(row["value"])
         tally.scenes.append(scenes.setdefault(row["scene"], len(scenes)))
         tally.n_absent += bool((row.get("details") or {}).get("absent"))
-    return [_summary(key, tallies[key]) for key in sorted(tallies, key=_rank)]
+    by_name = np.argsort(sorted(scenes, key=scenes.__getitem__)).argsort()
+    return [_summary(key, tallies[key], by_name) for key in sorted(tallies, key=_rank)]
 
 
-def _summary(key: tuple[str, str, str], tally: _Tally) -> MetricSummary:
-    values, scenes = np.array(tally.values), np.array(tally.scenes)
+def _summary(key: tuple[str, str, str], tally: _Tally, by_name: np.ndarray) -> MetricSummary:
+    """``by_name`` ranks scenes, numbered as they came, by their names."""
+    values = np.array(tally.values)
+    scenes = by_name[np.array(tally.scenes, dtype=np.int64)]
     return MetricSummary(
         *key,
         mean=float(values.mean()) if len(values) else None,
