@@ -41,6 +41,7 @@ golden: $(STAMP)
 
 # The long tests that `make test` leaves out.
 soak: $(STAMP)
+	HYPOTHESIS_PROFILE=soak $(RUN)/python -m pytest -n auto tests/metrics tests/subjects
 	$(RUN)/python -m pytest -m slow -n 0
 
 clean:

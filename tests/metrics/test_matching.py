@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from personae.errors import DataError
 from personae.metrics import matching_reward, matching_rewards, single_identity_reward
@@ -113,3 +114,12 @@ def test_read_only_backwards_and_integer_arrays_are_taken():
     similarity.setflags(write=False)
     assert float(matching_reward(similarity)) == 0.5
     assert matching_reward(np.eye(2, dtype=np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 5), (4, 6), (5, 3)])
+def test_many_assignments_at_once_are_scipys(shape):
+    """Also where the largest cells clash, and where they do not: both kinds are among them."""
+    batch = torch.rand(200, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for matrix, cells in zip(batch, places(batch), strict=True):
+        rows, columns = linear_sum_assignment(matrix.numpy(), maximize=True)
+        assert cells.tolist() == (rows * shape[1] + columns).tolist()

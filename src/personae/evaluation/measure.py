@@ -133,7 +133,11 @@ def _position(
         return Score.absent(metric, None, missing=missing)
     pair = np.array([first.xyxy, second.xyxy])
     score = strict_position_score if protocol == "strict" else position_score
-    return Score.of(metric, float(score(pair, relation.words)), None, boxes=pair.round(1).tolist())
+    try:
+        value = float(score(pair, relation.words))
+    except DataError as error:
+        return Score.unmeasured(metric, str(error))
+    return Score.of(metric, value, None, boxes=pair.round(1).tolist())
 
 
 def _box(evidence: Evidence, name: str, protocol: Protocol) -> Box | None:

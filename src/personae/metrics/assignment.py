@@ -29,14 +29,25 @@ def places(similarity: Tensor) -> Tensor:
         return torch.zeros((*batch, 0), dtype=torch.int64, device=similarity.device)
     costs = similarity.detach().cpu().double().numpy().reshape(-1, num_rows, num_columns)
     if num_rows <= num_columns:
-        columns = [linear_sum_assignment(cost, True)[1] for cost in costs]
-        cells = np.array(columns, dtype=np.int64).reshape(-1, size)
-        cells += np.arange(num_rows) * num_columns
+        cells = _best_columns(costs) + np.arange(num_rows) * num_columns
     else:
         pairs = [linear_sum_assignment(cost, True) for cost in costs]
         both = np.array(pairs, dtype=np.int64).reshape(-1, 2, size)
         cells = both[:, 0] * num_columns + both[:, 1]
     return torch.from_numpy(cells.reshape(*batch, size)).to(similarity.device)
+
+
+def _best_columns(costs: np.ndarray) -> np.ndarray:
+    """Column of each row, (B, M <= N) int64.
+
+    Where each row's largest cell lies in a column of its own, those cells are the assignment: no
+    total can be larger. SciPy is asked only about the other matrices.
+    """
+    columns: np.ndarray = costs.argmax(axis=2)
+    ordered = np.sort(columns, axis=1)
+    for index in np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1)):
+        columns[index] = linear_sum_assignment(costs[index], True)[1]
+    return columns
 
 
 def assign(similarity: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
