@@ -26,7 +26,6 @@ from personae.evaluation.eyes import EyesChoice
 from personae.evaluation.single import guess_kinds, parse_named, scene_by_hand, score_picture
 from personae.metrics.scoring import PROTOCOLS, Protocol
 from personae.report import write_report
-from personae.vision.cache import cache_folder
 
 __all__ = ["compare", "doctor", "evaluate", "report", "score"]
 
@@ -226,7 +225,6 @@ def _eyes(faces: str, detector: str, embedder: str, commercial: bool) -> EyesCho
         detector=detector,
         embedder=embedder,
         commercial=commercial,
-        cache=cache_folder() / "descriptors",
     )
 
 

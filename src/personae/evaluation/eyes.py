@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from personae.errors import RequestError
 from personae.metrics.evidence import Witness
 from personae.metrics.eyes import Group, PeopleEyes, ThingsEyes
-from personae.vision.cache import TensorCache
+from personae.vision.cache import TensorCache, cache_folder
 from personae.vision.detectors import GroundingDino, GuidedDetector, Owlv2, ThingEyes
 from personae.vision.embedders import (
     ClipEmbedder,
@@ -33,13 +33,16 @@ __all__ = ["EyesChoice", "build_witnesses"]
 
 @dataclass(frozen=True, kw_only=True)
 class EyesChoice:
-    """Which eyes look; a name, or ``name:PATH-OR-HUB-ID`` where weights are brought along."""
+    """Which eyes look; a name, or ``name:PATH-OR-HUB-ID`` where weights are brought along.
+
+    ``cache`` keeps what they make of references, by content; None keeps nothing.
+    """
 
     faces: str = "dlib"
     detector: str = "guided"
     embedder: str = "efficientnet-lite0"
     commercial: bool = False
-    cache: Path | None = None
+    cache: Path | None = field(default_factory=lambda: cache_folder() / "descriptors")
 
 
 def build_witnesses(choice: EyesChoice, groups: Iterable[Group]) -> dict[Group, Witness]:

@@ -177,10 +177,15 @@ class Witness:
                 reference = self._load(file)
                 key = content_key([reference], self.eyes.name)
                 made = self._cache.get(key, lambda: {"descriptors": self.eyes.know(reference)})
-                self._known[file] = made["descriptors"]
+                seen = made["descriptors"]
+                self._known[file] = seen if len(seen) else self._unseen(file)
             except DataError as error:
                 self._known[file] = str(error)
         return self._known[file]
+
+    def _unseen(self, file: ReferenceFile) -> str:
+        what = "face" if self.eyes.group == "person" else "subject"
+        return f"no {what} in reference {file.image}"
 
     def _pictures(self, files: Sequence[ReferenceFile]) -> list[Reference]:
         return [self._load(file) for file in files]

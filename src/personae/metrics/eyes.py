@@ -9,7 +9,6 @@ from typing import Literal, Protocol
 import numpy as np
 from torch import Tensor
 
-from personae.errors import DataError
 from personae.subjects.box import Box
 from personae.subjects.mask import mask_box
 from personae.subjects.subject import Kind, Reference
@@ -47,11 +46,7 @@ class Eyes(Protocol):
         ...
 
     def know(self, reference: Reference) -> Tensor:
-        """(1, D) descriptor of the subject in its reference.
-
-        Raises:
-            DataError: nothing to know it by: no face in the photo.
-        """
+        """(1, D) descriptor of the subject in its reference; (0, D) with nothing to know it by."""
         ...
 
     def look(
@@ -87,7 +82,7 @@ class PeopleEyes:
         detections, descriptors = self.faces.faces(reference.image, 1)
         wanted = [i for i, item in enumerate(detections) if _under_mask(item.box, reference)]
         if not wanted:
-            raise DataError(f"no face in reference {reference.path}")
+            return descriptors[:0]
         largest = max(wanted, key=lambda i: detections[i].box.area)
         return descriptors[largest : largest + 1]
 
