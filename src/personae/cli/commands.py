@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from personae.cli.output import (
-    interval,
-    number,
     print_json,
     print_table,
     progress_bar,
     say,
-    summary_rows,
+)
+from personae.cli.tables import (
+    cast_json,
+    difference_row,
+    print_cast,
+    print_scores,
+    print_summary,
 )
 from personae.errors import RequestError
 from personae.evaluation import compare as comparing
@@ -77,7 +81,7 @@ def score(
     if json:
         print_json(rows)
         return
-    _print_scores(picture, rows)
+    print_scores(picture, rows)
 
 
 def evaluate(
@@ -122,7 +126,7 @@ def evaluate(
     if json:
         print_json({**result.summary, "problems": list(result.problems), "out": str(result.out)})
     else:
-        _print_summary(f"{result.num_pictures} pictures", result.summary["metrics"])
+        print_summary(f"{result.num_pictures} pictures", result.summary["metrics"])
         say(f"rows: {out / 'results.jsonl'}; look at them: personae report {out}")
     if result.problems:
         raise typer.Exit(1)
@@ -160,7 +164,9 @@ def compare(
             "unpaired",
             "eyes",
         ]
-        print_table(f"{second} minus {first}", columns, [_difference(item) for item in differences])
+        print_table(
+            f"{second} minus {first}", columns, [difference_row(item) for item in differences]
+        )
         for gate in failed:
             say(f"failed: {gate.text}")
     if failed:
@@ -205,7 +211,7 @@ def doctor(
             {
                 "ok": ok,
                 "checks": [vars(check) for check in checks],
-                "cast": None if cast_check is None else _cast_json(cast_check),
+                "cast": None if cast_check is None else cast_json(cast_check),
             }
         )
     else:
@@ -214,7 +220,7 @@ def doctor(
         ]
         print_table("machine", ["what", "state", "seen"], rows)
         if cast_check is not None:
-            _print_cast(cast_check)
+            print_cast(cast_check)
     if not ok:
         raise typer.Exit(1)
 
@@ -250,64 +256,3 @@ def _relation(text: str | None) -> list[str] | None:
     if len(parts) != 3:
         raise RequestError(f"--relation {text!r}: expected 'NAME|left of|NAME'")
     return parts
-
-
-def _print_scores(picture: Path, rows: Sequence[dict[str, Any]]) -> None:
-    table = [
-        [
-            row["metric"],
-            row["subject"] or "(picture)",
-            number(row["value"]),
-            row["unmeasured"] or ("absent" if (row["details"] or {}).get("absent") else ""),
-        ]
-        for row in rows
-    ]
-    print_table(str(picture), ["metric", "subject", "score", "remark"], table)
-
-
-def _print_summary(title: str, metrics: Sequence[dict[str, Any]]) -> None:
-    columns = ["metric", "better", "mean", "95% interval", "n", "absent", "unmeasured", "eyes"]
-    print_table(title, columns, summary_rows(metrics))
-
-
-def _difference(item: Any) -> list[str]:
-    return [
-        item.metric,
-        "higher" if item.higher_is_better else "lower",
-        number(item.first),
-        number(item.second),
-        number(item.mean),
-        interval(item.ci95),
-        str(item.n),
-        str(item.n_unpaired),
-        item.eyes,
-    ]
-
-
-def _cast_json(check: doctoring.CastCheck) -> dict[str, Any]:
-    return {
-        "pairs": [vars(pair) for pair in check.pairs],
-        "blind": check.blind,
-        "notes": list(check.notes),
-        "problems": list(check.problems),
-    }
-
-
-def _print_cast(check: doctoring.CastCheck) -> None:
-    rows = [
-        [
-            " / ".join(pair.subjects),
-            "apart" if pair.separable else "NOT APART",
-            number(pair.best_different, 2),
-            number(pair.worst_same, 2),
-            number(pair.auc, 2),
-            pair.reason,
-        ]
-        for pair in check.pairs
-    ]
-    columns = ["pair", "these eyes", "most alike across", "least alike same", "AUC", "why"]
-    print_table("cast", columns, rows)
-    for name, reason in check.blind.items():
-        say(f"{name} cannot be known: {reason}")
-    for text in [*check.notes, *check.problems]:
-        say(text)
