@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from skimage import data
 
 from personae.compute.runs import read_json, read_rows
 from personae.evaluation.evaluate import Evaluation, evaluate
@@ -134,3 +135,22 @@ def test_the_official_protocol_omits_what_it_would_guess(
     assert summary["id_confusion"]["mean"] is None
     assert summary["detect_and_compare"]["mean"] == 0
     assert json.loads((folder.out / "summary.json").read_text())["environment"]["personae"]
+
+
+@pytest.mark.parametrize(("drawn", "value"), [("reference", 1.0), ("target", -1.0)])
+def test_a_copy_of_the_reference_is_told_from_the_target(
+    drawn: str, value: float, folder: SceneFolder
+) -> None:
+    photos = {"reference": data.astronaut()[:280, 80:370]}
+    photos["target"] = photos["reference"][:, ::-1].copy()
+    for name, photo in photos.items():
+        folder.photo(f"{name}.png", photo)
+    subject = {"noun": "woman", "kind": "person", "references": ["reference.png"]}
+    subject["target"] = "target.png"
+    line = {"id": "a", "prompt": "{ann}", "subjects": {"ann": subject}}
+    folder.line(json.dumps(line))
+    folder.picture("a.png", photos[drawn])
+    evaluate(Evaluation(scenes=folder.scenes, images=folder.images, out=folder.out))
+    rows = {row["metric"]: row for row in read_rows(folder.out / "results.jsonl")}
+    assert "copy_paste_reference" not in rows
+    assert rows["copy_paste"]["value"] == pytest.approx(value, abs=0.01)
