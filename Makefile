@@ -35,7 +35,7 @@ demo-photos: $(STAMP)
 bench: $(STAMP)
 	for script in embed_faces matching_rewards score_pictures; do $(RUN)/python benchmarks/$$script.py || exit 1; done
 
-# Prints golden values anew, for reading; it writes nothing.
+# The golden values alone: published numbers and sums by hand.
 golden: $(STAMP)
 	$(RUN)/python -m pytest tests/golden -q -n 0
 
