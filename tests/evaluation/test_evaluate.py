@@ -154,6 +154,11 @@ def test_killed_and_resumed_the_rows_are_those_of_one_run(people: SceneFolder) -
     assert rows_of(out) == expected
 
 
+def _hear_ctrl_c() -> None:
+    # A background job starts with SIGINT ignored, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_keeps_what_was_finished(people: SceneFolder) -> None:
     for seed in range(3, 21):
         shutil.copy(people.images / "one-0.png", people.images / f"one-{seed}.png")
@@ -172,7 +177,11 @@ def test_ctrl_c_keeps_what_was_finished(people: SceneFolder) -> None:
         "2",
     ]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_hear_ctrl_c,  # noqa: PLW1509 - no threads here that a fork could break
     )
     journal = out / ".results.journal.jsonl"
     while process.poll() is None and not (journal.exists() and journal.read_bytes()):
