@@ -66,6 +66,12 @@ def keys(rows: list[dict]) -> list[tuple]:
     return [tuple(row[name] for name in KEY) for row in rows]
 
 
+def evaluate_command(folder: SceneFolder, out: Path, *more: str) -> list[str]:
+    """The command line, to be run in a process of its own."""
+    arguments = [str(folder.scenes), "--images", str(folder.images), "--out", str(out)]
+    return [sys.executable, "-m", "personae", "evaluate", *arguments, *more]
+
+
 def test_every_planned_row_is_there_once_and_a_second_run_does_nothing(people: SceneFolder) -> None:
     result = evaluate(task(people))
     rows = rows_of(people.out)
@@ -73,6 +79,9 @@ def test_every_planned_row_is_there_once_and_a_second_run_does_nothing(people: S
     assert result.num_pictures == result.num_scored_now == 6
     assert len(set(keys(rows))) == len(rows) == 6 * (2 * 3 + 4 + 1)
     assert all((row["value"] is None) == bool(row["unmeasured"]) for row in rows)
+    absent = [row for row in rows if (row["details"] or {}).get("absent")]
+    assert absent
+    assert all(row["value"] == 0 for row in absent)
     before = (people.out / "results.jsonl").read_bytes()
     assert evaluate(task(people)).num_scored_now == 0
     assert (people.out / "results.jsonl").read_bytes() == before
@@ -122,20 +131,7 @@ def test_killed_and_resumed_the_rows_are_those_of_one_run(people: SceneFolder) -
     evaluate(task(people))
     expected = rows_of(people.out)
     out = people.path / "killed"
-    command = [
-        sys.executable,
-        "-m",
-        "personae",
-        "evaluate",
-        str(people.scenes),
-        "--images",
-        str(people.images),
-        "--out",
-        str(out),
-        "--workers",
-        "1",
-        "--json",
-    ]
+    command = evaluate_command(people, out, "--workers", "1", "--json")
     kills = 0
     for wanted in (1, 3):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -163,19 +159,7 @@ def test_ctrl_c_keeps_what_was_finished(people: SceneFolder) -> None:
     for seed in range(3, 21):
         shutil.copy(people.images / "one-0.png", people.images / f"one-{seed}.png")
     out = people.path / "stopped"
-    command = [
-        sys.executable,
-        "-m",
-        "personae",
-        "evaluate",
-        str(people.scenes),
-        "--images",
-        str(people.images),
-        "--out",
-        str(out),
-        "--workers",
-        "2",
-    ]
+    command = evaluate_command(people, out, "--workers", "2")
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,

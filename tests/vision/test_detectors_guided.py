@@ -85,13 +85,13 @@ def test_the_same_input_gives_the_same_boxes(detector, cast):
 
 
 def test_references_are_prepared_once_by_content(detector, cast, monkeypatch):
-    detector.detect(skimage.data.astronaut(), cast, {})
+    first = detector.detect(skimage.data.astronaut(), cast, {})
     monkeypatch.setattr(detector, "_prepared", lambda references: pytest.fail("prepared again"))
     copies = {
         name: [Reference(item.image.copy(), item.mask.copy()) for item in items]
         for name, items in cast.items()
     }
-    detector.detect(skimage.data.astronaut(), copies, {})
+    assert detector.detect(skimage.data.astronaut(), copies, {}) == first
 
 
 def test_masks_are_estimated_where_none_is_given(detector, cast):

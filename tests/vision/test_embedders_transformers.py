@@ -4,6 +4,7 @@ import types
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from personae.errors import RequestError, WeightsError
 from personae.vision.embedders import (
@@ -12,6 +13,7 @@ from personae.vision.embedders import (
     Dinov2Embedder,
     DreamSimEmbedder,
 )
+from personae.vision.embedders.pretrained import weights_digest
 from personae.vision.embedders.transformers_models import center_cropped
 from personae.vision.protocols import Embedder
 
@@ -56,7 +58,8 @@ def crops(side, count=3):
 def test_each_stands_behind_the_protocol(folders, kind):
     eyes = MAKERS[kind](folders / kind)
     assert isinstance(eyes, Embedder)
-    assert eyes.name == kind and eyes.side_px == 28 and eyes.commercial
+    assert eyes.name == f"{kind}-{weights_digest(eyes._network)}"
+    assert eyes.side_px == 28 and eyes.commercial
     descriptors = eyes.embed(crops(28))
     assert descriptors.shape == (3, 24 if kind == "clip" else 32)
     assert torch.allclose(descriptors.norm(dim=1), torch.ones(3), atol=1e-5)
@@ -90,7 +93,7 @@ def test_pooling_is_what_it_says(folders):
 
 def test_center_crop_takes_a_larger_crop_and_its_middle(folders):
     eyes = Dinov2Embedder(folders / "dinov2", center_crop=True)
-    assert eyes.side_px == 32 and eyes.name == "dinov2-crop"
+    assert eyes.side_px == 32 and eyes.name.startswith("dinov2-crop-")
     plain = Dinov2Embedder(folders / "dinov2")
     larger = crops(32)
     assert torch.allclose(eyes.embed(larger), plain.embed(larger[..., 2:30, 2:30]), atol=1e-5)
@@ -159,3 +162,10 @@ def test_dreamsim_without_weights_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "dreamsim", types.SimpleNamespace(dreamsim=dreamsim))
     with pytest.raises(WeightsError, match="no network"):
         DreamSimEmbedder()
+
+
+def test_other_weights_are_other_eyes():
+    first, second = nn.Linear(3, 2), nn.Linear(3, 2)
+    assert weights_digest(first) != weights_digest(second)
+    second.load_state_dict(first.state_dict())
+    assert weights_digest(first) == weights_digest(second)

@@ -88,8 +88,8 @@ def _why_blind(gallery: Gallery, subject: str | None) -> str:
 
 def group_scores(protocol: Protocol, evidence: Evidence) -> list[Score]:
     """Every score of one group of subjects in one picture."""
-    values = _strict(evidence) if protocol == "strict" else _official(evidence)
     seen = presence(evidence.similarity, evidence.present)
+    values = _strict(evidence, seen) if protocol == "strict" else _official(evidence)
     return [
         _score(evidence, seen, values, metric, subject)
         for metric, subject in planned_metrics(protocol, evidence.group, evidence.gallery)
@@ -134,7 +134,8 @@ def _subject_score(
         details = {"found": found, "copies": int(seen.copies[index]), "absent": not found}
         return Score.of(metric, value, subject, **details)
     if not found and metric.startswith("strict_"):
-        return Score.of(metric, value, subject, absent=True)
+        # Whoever was assigned to it is somebody else: absent is 0, however alike a stranger is.
+        return Score.absent(metric, subject, nearest=round(value, 4))
     return Score.of(metric, value, subject)
 
 
@@ -144,12 +145,11 @@ _OMITTED = {
 }
 
 
-def _strict(evidence: Evidence) -> dict[str, Any]:
+def _strict(evidence: Evidence, seen: Presence) -> dict[str, Any]:
     similarity = evidence.similarity
-    found = presence(similarity, evidence.present)
     fidelity = strict_id_similarity(similarity)
     return {
-        "presence": presence_score(found),
+        "presence": presence_score(seen),
         "strict_id_similarity": fidelity,
         "strict_subject_consistency": strict_subject_consistency(similarity),
         "strict_id_confusion": strict_id_confusion(similarity, evidence.present),
@@ -159,8 +159,8 @@ def _strict(evidence: Evidence) -> dict[str, Any]:
         "strict_detect_and_compare": strict_detect_and_compare(
             similarity.T, evidence.gallery.expected
         ),
-        "strangers": len(found.strangers),
-        "balance": balance(fidelity),
+        "strangers": len(seen.strangers),
+        "balance": balance(np.where(seen.found, fidelity, 0.0)),
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from personae.errors import WeightsError
 
-__all__ = ["load_pretrained"]
+__all__ = ["load_pretrained", "weights_digest"]
 
 
 def _class(kind: str) -> Any:
@@ -43,3 +46,15 @@ def load_pretrained(
             "HF_HUB_OFFLINE, or give the path of a downloaded copy"
         ) from error
     return loaded
+
+
+def weights_digest(network: nn.Module) -> str:
+    """First eight digits of the SHA-256 of a network's weights, wherever they came from.
+
+    Results, and descriptors that were kept, are comparable only with the same weights.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]

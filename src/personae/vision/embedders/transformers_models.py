@@ -12,7 +12,7 @@ from torch import Tensor
 
 from personae.errors import RequestError
 from personae.vision.calibration import Calibration
-from personae.vision.embedders.pretrained import load_pretrained
+from personae.vision.embedders.pretrained import load_pretrained, weights_digest
 
 __all__ = [
     "CLIP_B16",
@@ -103,6 +103,9 @@ def center_cropped(images: Tensor, short_px: int = 256, side_px: int = 224) -> T
 class TransformersEmbedder:
     """A vision model of the transformers library behind the `Embedder` protocol.
 
+    ``name`` ends in the first digits of a hash of the weights: two folders called the same are
+    not the same eyes.
+
     Args:
         model: which one, and how it is fed and read.
         device: where to compute.
@@ -115,10 +118,10 @@ class TransformersEmbedder:
 
     def __init__(self, model: VisionModel, device: str = "cpu") -> None:
         self.model = model
-        self.name = model.name
         self.licence, self.commercial = model.licence, model.commercial
         self.device = torch.device(device)
         network = load_pretrained(model.kind, model.source, model.revision)
+        self.name = f"{model.name}-{weights_digest(network)}"
         self._network: Any = network.eval().requires_grad_(False).to(self.device)
         self._side_px = int(network.config.image_size)
         # DINOv2's configuration tells its training size (518); everybody feeds it 224.
