@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 from personae.errors import DataError
 from personae.subjects.layout import parse_layout
-from personae.subjects.scene import Relation, Scene
+from personae.subjects.scene import Claim, Relation, Scene
 from personae.subjects.subject import ReferenceFile, Subject
 
 __all__ = ["Manifest", "json_lines", "read_cast", "read_scenes"]
 
-_SCENE_KEYS = ("id", "prompt", "subjects", "layout", "relation")
+_SCENE_KEYS = ("id", "prompt", "subjects", "layout", "relation", "claims")
+_CLAIM_KEYS = ("kind", "subject", "expected")
 _SUBJECT_KEYS = ("noun", "kind", "references", "target")
 _CAST_KEYS = ("id", "noun", "kind", "token", "references")
 _REFERENCE_KEYS = ("image", "mask", "caption", "source", "license", "consent")
@@ -128,6 +129,7 @@ def _scene(data: Mapping[str, Any], place: _Place) -> Scene:
         subjects=subjects,
         layout=parse_layout(layout, list(subjects)),
         relation=_relation(data.get("relation"), place.where),
+        claims=_claims(data.get("claims"), place.where),
         where=place.where,
     )
 
@@ -181,6 +183,24 @@ def _relation(data: object, where: str) -> Relation | None:
             f'{where}: relation: expected ["subject", "left of", "subject"]; got {data!r}'
         )
     return Relation(*data)
+
+
+def _claims(data: object, where: str) -> tuple[Claim, ...]:
+    if data is None:
+        return ()
+    if not isinstance(data, list):
+        raise DataError(f"{where}: claims: expected a list of objects; got {data!r}")
+    return tuple(_claim(_object(item, f"{where}: claim"), f"{where}: claim") for item in data)
+
+
+def _claim(data: Mapping[str, Any], where: str) -> Claim:
+    _check_keys(data, _CLAIM_KEYS, ("kind", "expected"), where)
+    subject = data.get("subject")
+    return Claim(
+        kind=_text(data["kind"], "kind", where),
+        subject=None if subject is None else _text(subject, "subject", where),
+        expected=_text(data["expected"], "expected", where),
+    )
 
 
 def _object(data: object, where: str) -> Mapping[str, Any]:

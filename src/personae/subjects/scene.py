@@ -9,7 +9,20 @@ from personae.errors import DataError
 from personae.subjects.layout import Layout
 from personae.subjects.subject import Kind, Subject
 
-__all__ = ["Relation", "Scene"]
+__all__ = ["Claim", "Relation", "Scene"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that the prompt says and a judge can check in the picture.
+
+    ``kind`` is what is asked ("place", "wears", "action", "relation", "count"), ``subject`` whom
+    it is about (None: the picture), ``expected`` the answer.
+    """
+
+    kind: str
+    subject: str | None
+    expected: str
 
 
 @dataclass(frozen=True)
@@ -25,7 +38,7 @@ class Relation:
 class Scene:
     """A prompt, the subjects it names in braces, and where they are to be.
 
-    ``where`` says file and line for messages.
+    ``claims`` are what a judge is to check. ``where`` says file and line for messages.
     """
 
     id: str
@@ -33,6 +46,7 @@ class Scene:
     subjects: Mapping[str, Subject]
     layout: Layout = field(default_factory=dict)
     relation: Relation | None = None
+    claims: tuple[Claim, ...] = ()
     where: str = "(in memory)"
 
     def __post_init__(self) -> None:
@@ -47,6 +61,12 @@ class Scene:
             )
         if self.relation is not None:
             self._check_relation(self.relation)
+        for claim in self.claims:
+            if claim.subject is not None and claim.subject not in self.subjects:
+                raise DataError(
+                    f"{self.where}: a claim is about {claim.subject!r}, which is no subject "
+                    f"of the scene {list(self.subjects)}"
+                )
 
     def _check_relation(self, relation: Relation) -> None:
         for name in (relation.first, relation.second):
