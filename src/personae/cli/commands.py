@@ -17,7 +17,9 @@ from personae.cli.output import (
 from personae.cli.tables import (
     cast_json,
     difference_row,
+    model_json,
     print_cast,
+    print_model,
     print_scores,
     print_summary,
 )
@@ -193,6 +195,14 @@ def doctor(
     cast_file: Annotated[
         Path | None, typer.Option("--cast", help="cast.jsonl: can these eyes tell them apart?")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Folder, hub id or toons: does it fit here?")
+    ] = None,
+    width: Annotated[int | None, typer.Option("--width", min=1, help="With --height.")] = None,
+    height: Annotated[int | None, typer.Option("--height", min=1, help="With --width.")] = None,
+    references: Annotated[
+        int | None, typer.Option("--references", min=0, help="How many --model draws from.")
+    ] = None,
     root: Root = None,
     faces: Faces = "dlib",
     detector: Detector = "guided",
@@ -200,18 +210,21 @@ def doctor(
     commercial: Commercial = False,
     json: Json = False,
 ) -> None:
-    """Is this machine ready, and can these eyes tell a cast apart?"""
+    """Is this machine ready, can these eyes tell a cast apart, and does a model fit?"""
+    size = _size(width, height)
     eyes = _eyes(faces, detector, embedder, commercial)
+    model_check = None if model is None else doctoring.check_model(model, size, references)
     checks = doctoring.check_machine(eyes)
     cast_check = None if cast_file is None else doctoring.check_cast(cast_file, eyes, root)
     ok = all(check.ok for check in checks if check.needed)
-    ok = ok and (cast_check is None or cast_check.ok)
+    ok = ok and all(check is None or check.ok for check in (cast_check, model_check))
     if json:
         print_json(
             {
                 "ok": ok,
                 "checks": [vars(check) for check in checks],
                 "cast": None if cast_check is None else cast_json(cast_check),
+                "model": None if model_check is None else model_json(model_check),
             }
         )
     else:
@@ -221,6 +234,8 @@ def doctor(
         print_table("machine", ["what", "state", "seen"], rows)
         if cast_check is not None:
             print_cast(cast_check)
+        if model_check is not None:
+            print_model(model_check)
     if not ok:
         raise typer.Exit(1)
 
@@ -232,6 +247,14 @@ def _eyes(faces: str, detector: str, embedder: str, commercial: bool) -> EyesCho
         embedder=embedder,
         commercial=commercial,
     )
+
+
+def _size(width: int | None, height: int | None) -> tuple[int, int] | None:
+    if width is None and height is None:
+        return None
+    if width is None or height is None:
+        raise RequestError("--width and --height: give both, or neither")
+    return width, height
 
 
 def _protocol(name: str) -> Protocol:

@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from personae.cli.output import interval, number, print_table, say, summary_rows
-from personae.evaluation.doctor import CastCheck
+from personae.diffusion.memory import format_bytes
+from personae.evaluation.doctor import CastCheck, ModelCheck
 from personae.metrics.summary import PairedDifference
 
-__all__ = ["cast_json", "difference_row", "print_cast", "print_scores", "print_summary"]
+__all__ = [
+    "cast_json",
+    "difference_row",
+    "model_json",
+    "print_cast",
+    "print_model",
+    "print_scores",
+    "print_summary",
+]
 
 
 def print_scores(picture: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -77,3 +86,43 @@ def print_cast(check: CastCheck) -> None:
         say(f"{name} cannot be known: {reason}")
     for text in [*check.notes, *check.problems]:
         say(text)
+
+
+def model_json(check: ModelCheck) -> dict[str, Any]:
+    """What `doctor` found of a model, for a machine; sizes in bytes."""
+    return {
+        "name": check.name,
+        "device": check.device,
+        "dtype": str(check.workload.dtype).removeprefix("torch."),
+        "width": check.workload.width,
+        "height": check.workload.height,
+        "references": check.workload.references,
+        "parameters": dict(check.memory.num_parameters),
+        "weights": dict(check.memory.weights),
+        "activations": dict(check.memory.activations),
+        "total": check.memory.total,
+        "available": check.available,
+        "ok": check.ok,
+    }
+
+
+def print_model(check: ModelCheck) -> None:
+    """What each part of a model needs, and whether it fits."""
+    memory, work = check.memory, check.workload
+    rows = [
+        [
+            part,
+            f"{memory.num_parameters[part] / 1e6:,.1f} M",
+            format_bytes(memory.weights[part]),
+            format_bytes(memory.activations.get(part, 0)),
+        ]
+        for part in memory.weights
+    ]
+    columns = ["part", "parameters", "weights", "while it works"]
+    print_table(f"model {check.name}", columns, rows)
+    say(
+        f"one picture of {work.width} x {work.height} from {work.references} references in "
+        f"{str(work.dtype).removeprefix('torch.')}: about {format_bytes(memory.total)} at once; "
+        f"{check.device} has {format_bytes(check.available)} free: "
+        f"{'it fits' if check.ok else 'TOO LITTLE'}"
+    )

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import torch
 
-from personae.errors import PersonaeError, WeightsError
+from personae.compute.device import choose_device
+from personae.diffusion.load import find_configs
+from personae.diffusion.memory import MemoryEstimate, Workload, available_memory, estimate_memory
+from personae.errors import PersonaeError, RequestError, WeightsError
 from personae.evaluation.environment import package_versions
 from personae.evaluation.eyes import EyesChoice, build_witnesses
 from personae.metrics.eyes import Group, group_of
@@ -16,7 +19,7 @@ from personae.metrics.separability import PairSeparability
 from personae.subjects.manifest import read_cast
 from personae.subjects.subject import Subject
 
-__all__ = ["CastCheck", "Check", "check_cast", "check_machine"]
+__all__ = ["CastCheck", "Check", "ModelCheck", "check_cast", "check_machine", "check_model"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,22 @@ class CastCheck:
     def ok(self) -> bool:
         """Nothing stands against scoring this cast."""
         return not self.blind and not self.problems and all(pair.separable for pair in self.pairs)
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """What a model needs on a device to draw one picture, and what is free there."""
+
+    name: str
+    device: str
+    workload: Workload
+    memory: MemoryEstimate
+    available: int
+
+    @property
+    def ok(self) -> bool:
+        """There is room for it."""
+        return self.memory.total <= self.available
 
 
 def check_machine(eyes: EyesChoice) -> list[Check]:
@@ -77,6 +96,40 @@ def check_cast(path: Path, eyes: EyesChoice, root: Path | None = None) -> CastCh
         blind |= gallery.blind
         notes += gallery.notes
     return CastCheck(tuple(pairs), blind, tuple(notes), manifest.problems)
+
+
+def check_model(
+    name: str,
+    size: tuple[int, int] | None = None,
+    references: int | None = None,
+    device: str = "auto",
+) -> ModelCheck:
+    """How much memory a model needs, from its configuration; nothing is loaded.
+
+    Args:
+        name: folder, hub id or ``toons``.
+        size: (width, height) of a picture; by default what the model was trained at.
+        references: in context; by default two, or as many as the model takes.
+        device: as ``choose_device`` reads it; weights have 16 bits except on the CPU.
+
+    Raises:
+        WeightsError: there is no such model, or the hub cannot be reached.
+        RequestError: the model was not trained for so many references.
+    """
+    place = choose_device(device)
+    configs = find_configs(name)
+    most = configs.limits.max_subjects
+    if references is not None and references > most:
+        raise RequestError(f"model {name}: takes at most {most} references, not {references}")
+    width, height = size or max(configs.limits.sizes, default=(1024, 1024))
+    workload = Workload(
+        width=width,
+        height=height,
+        references=min(2, most) if references is None else references,
+        dtype=torch.float32 if place.type == "cpu" else torch.bfloat16,
+    )
+    memory = estimate_memory(configs, workload)
+    return ModelCheck(name, str(place), workload, memory, available_memory(place))
 
 
 _OPTIONAL = ("transformers", "onnxruntime")

@@ -18,7 +18,7 @@ def _class(kind: str) -> Any:
         import transformers
     except ImportError as error:
         raise WeightsError(
-            f"{kind} needs the transformers library; run `pip install 'personae[transformers]'`"
+            f"{kind} needs the transformers library; run `pip install 'transformers>=5,<6'`"
         ) from error
     return getattr(transformers, kind)
 

@@ -1,0 +1,1 @@
+"""The model that draws: diffusers pipelines behind one small interface."""

@@ -1,0 +1,309 @@
+"""The FLUX.2 Klein family: flow matching, references in context beside the picture's tokens.
+
+Source of the model: Black Forest Labs, FLUX.2 (2025); its arithmetic is that of diffusers'
+``Flux2KleinPipeline``, which :meth:`Flux2Backbone.draw` calls and :meth:`Flux2Backbone.predict`
+agrees with.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from personae.diffusion.backbone import Context, Limits, write_limits
+from personae.diffusion.flow import flow_estimate, flow_mix, flow_target
+from personae.diffusion.flux2_limits import LORA_TARGETS, klein_limits
+from personae.diffusion.quiet import without_bars
+from personae.errors import DataError, RequestError
+
+__all__ = ["Flux2Backbone"]
+
+
+class Flux2Backbone:
+    """A ``Flux2KleinPipeline`` as a :class:`~personae.diffusion.backbone.Backbone`.
+
+    Latents are (B, 4 * latent_channels, H / 16, W / 16): the autoencoder's, in patches of 2x2,
+    normalized by its batch norm's running statistics. ``denoiser`` may be replaced by a wrapper
+    (accelerate's, a compiled one): ``predict`` calls it, ``draw`` calls the pipeline's own.
+    """
+
+    family = "flux2"
+    lora_targets = LORA_TARGETS
+
+    def __init__(
+        self, pipeline: Any, *, name: str, revision: str | None = None, limits: Limits | None = None
+    ) -> None:
+        self.pipeline = pipeline
+        self.name = name
+        self.revision = revision
+        self.limits = limits or klein_limits(bool(pipeline.config.is_distilled))
+        self.denoiser: nn.Module = pipeline.transformer
+        self.text_encoder: nn.Module = pipeline.text_encoder
+        pipeline.set_progress_bar_config(disable=True)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline computes."""
+        return torch.device(self.pipeline.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In what the transformer's weights are kept."""
+        dtype: torch.dtype = self.pipeline.transformer.dtype
+        return dtype
+
+    @property
+    def multiple(self) -> int:
+        """Width and height of a picture are multiples of this many pixels."""
+        return int(2 * self.pipeline.vae_scale_factor)
+
+    @property
+    def sampler(self) -> str:
+        """The pipeline's scheduler."""
+        return type(self.pipeline.scheduler).__name__
+
+    def tokenize(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and mask, (B, prompt_tokens) int64 each, through the chat template."""
+        tokenizer = self.pipeline.tokenizer
+        texts = [self._chat(prompt) for prompt in prompts]
+        made = tokenizer(
+            texts,
+            return_tensors="pt",
+            padding="max_length",
+            truncation=True,
+            max_length=self.limits.prompt_tokens,
+        )
+        return made["input_ids"].to(self.device), made["attention_mask"].to(self.device)
+
+    def count_tokens(self, prompt: str) -> int:
+        """Tokens of a prompt before it is cut to ``limits.prompt_tokens``."""
+        return len(self.pipeline.tokenizer(self._chat(prompt))["input_ids"])
+
+    def _chat(self, prompt: str) -> str:
+        text: str = self.pipeline.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
+        )
+        return text
+
+    def encode_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, D): the hidden states ``limits.text_layers`` side by side; gradients flow."""
+        output = self.text_encoder(
+            input_ids=ids,
+            attention_mask=mask,
+            output_hidden_states=True,
+            use_cache=False,
+            logits_to_keep=1,  # the words it would say next are not wanted, and dear
+        )
+        return torch.cat([output.hidden_states[k] for k in self.limits.text_layers], dim=-1)
+
+    @torch.no_grad()
+    def encode_prompt(self, prompts: Sequence[str]) -> Tensor:
+        """(B, L, D), without a gradient."""
+        return self.encode_tokens(*self.tokenize(prompts))
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] to normalized latents (B, C, H / 16, W / 16), the mode.
+
+        Raises:
+            RequestError: H or W is not a multiple of 16.
+        """
+        self.latent_shape(images.shape[-1], images.shape[-2])
+        vae = self.pipeline.vae
+        moments = vae.encode(2 * images.to(self.device, vae.dtype) - 1).latent_dist
+        mean, std = self._normalization()
+        latents: Tensor = (self.pipeline._patchify_latents(moments.mode()) - mean) / std
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Normalized latents to (B, 3, H, W), about [0, 1], not clamped; gradients flow."""
+        vae = self.pipeline.vae
+        mean, std = self._normalization()
+        patches = self.pipeline._unpatchify_latents(latents.to(vae.dtype) * std + mean)
+        images: Tensor = vae.decode(patches, return_dict=False)[0] / 2 + 0.5
+        return images
+
+    def _normalization(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of latents, (1, C, 1, 1) each."""
+        vae = self.pipeline.vae
+        variance = vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps
+        return vae.bn.running_mean.view(1, -1, 1, 1).to(vae.dtype), variance.sqrt().to(vae.dtype)
+
+    def predict(self, x: Tensor, time: Tensor, context: Context) -> Tensor:
+        """Velocity (B, C, h, w) at x (B, C, h, w) and time (B,) in (0, 1]; gradients flow.
+
+        References stand after the picture's tokens, each at a time coordinate of its own (10,
+        20, ...); what the network says at their places is not looked at. Computed in the
+        transformer's dtype, returned in that of x.
+        """
+        pipeline, dtype = self.pipeline, self.dtype
+        tokens = [pipeline._pack_latents(item) for item in (x, *context.references)]
+        places = [pipeline._prepare_latent_ids(x[:1])]
+        if context.references:
+            places.append(pipeline._prepare_image_ids([item[:1] for item in context.references]))
+        output = self.denoiser(
+            hidden_states=torch.cat([item.to(dtype) for item in tokens], dim=1),
+            encoder_hidden_states=context.text.to(dtype),
+            timestep=(time * 1000).to(dtype) / 1000,  # rounded where the pipeline rounds
+            txt_ids=pipeline._prepare_text_ids(context.text[:1]).to(x.device),
+            img_ids=torch.cat(places, dim=1).to(x.device),
+            guidance=None,
+            return_dict=False,
+        )[0]
+        said: Tensor = output[:, : tokens[0].shape[1]].to(x.dtype)
+        return said.transpose(1, 2).reshape(x.shape)
+
+    def mix(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """See :func:`~personae.diffusion.flow.flow_mix`."""
+        return flow_mix(clean, noise, time)
+
+    def target(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """See :func:`~personae.diffusion.flow.flow_target`."""
+        return flow_target(clean, noise)
+
+    def estimate(self, x: Tensor, prediction: Tensor, time: Tensor) -> Tensor:
+        """See :func:`~personae.diffusion.flow.flow_estimate`."""
+        return flow_estimate(x, prediction, time)
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """(C, h, w) of a picture of this size in pixels.
+
+        Raises:
+            RequestError: a side is not a positive multiple of the patch.
+        """
+        multiple = self.multiple
+        if width < multiple or height < multiple or width % multiple or height % multiple:
+            raise RequestError(
+                f"picture of {width} x {height} pixels: {self.name} needs positive multiples of "
+                f"{multiple}; the nearest is {_nearest(width, multiple)} x "
+                f"{_nearest(height, multiple)}"
+            )
+        channels = int(self.pipeline.transformer.config.in_channels)
+        return channels, height // multiple, width // multiple
+
+    def times(self, steps: int, width: int, height: int) -> Tensor:
+        """(steps + 1,) float32 on the CPU, falling from 1 to 0: exactly the pipeline's.
+
+        FLUX.2 shifts equally spaced times t toward noise by a number mu that an empirical
+        formula takes from steps and size, ``exp(mu) t / (1 + (exp(mu) - 1) t)``.
+
+        Raises:
+            RequestError: ``steps`` is below 1.
+        """
+        from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+
+        if steps < 1:
+            raise RequestError(f"steps {steps}: expected at least 1")
+        _, rows, columns = self.latent_shape(width, height)
+        scheduler = copy.deepcopy(self.pipeline.scheduler)
+        sigmas = np.linspace(1.0, 1 / steps, steps)
+        scheduler.set_timesteps(
+            sigmas=None if scheduler.config.get("use_flow_sigmas") else sigmas,
+            num_inference_steps=steps,
+            mu=compute_empirical_mu(image_seq_len=rows * columns, num_steps=steps),
+        )
+        times: Tensor = scheduler.sigmas
+        return times
+
+    def draw(  # noqa: PLR0913  (what a picture is drawn from has this many parts)
+        self,
+        prompt: str,
+        references: Sequence[np.ndarray],
+        *,
+        width: int,
+        height: int,
+        latents: Tensor,
+        steps: int,
+        guidance: float,
+        on_step: Callable[[int, Tensor], None] | None = None,
+    ) -> list[np.ndarray]:
+        """Draw one picture for each noise, all from one prompt and one set of references.
+
+        Args:
+            prompt: embedded once for all.
+            references: (H, W, 3) uint8 each, at least 64 pixels a side; the pipeline crops
+                them to multiples of 16 and shrinks them below 1024 x 1024 pixels.
+            width: of the pictures, in pixels.
+            height: of the pictures, in pixels.
+            latents: (B, C, h, w), the noise of each picture.
+            steps: sampling steps.
+            guidance: classifier-free guidance scale; above 1 each step costs two passes.
+            on_step: told the 0-based step and the latents (B, C, h, w) after it.
+
+        Returns:
+            B pictures (H, W, 3) uint8.
+
+        Raises:
+            RequestError: the size or the shape of the noise does not fit.
+            DataError: a reference is too small or too long for the pipeline.
+        """
+        shape = self.latent_shape(width, height)
+        if tuple(latents.shape[1:]) != shape:
+            raise RequestError(f"latents {tuple(latents.shape)}: expected (B, {shape}) for noise")
+        pictures = self.pipeline(
+            image=[self._reference(pixels, k) for k, pixels in enumerate(references, 1)] or None,
+            prompt=prompt,
+            width=width,
+            height=height,
+            num_inference_steps=steps,
+            guidance_scale=1.0 if self.pipeline.config.is_distilled else guidance,
+            num_images_per_prompt=len(latents),
+            latents=latents,
+            max_sequence_length=self.limits.prompt_tokens,
+            text_encoder_out_layers=self.limits.text_layers,
+            callback_on_step_end=None if on_step is None else _teller(on_step, shape),
+        ).images
+        return [np.asarray(picture.convert("RGB"), dtype=np.uint8) for picture in pictures]
+
+    def _reference(self, pixels: np.ndarray, index: int) -> Image.Image:
+        picture = Image.fromarray(pixels)
+        try:
+            self.pipeline.image_processor.check_image_input(picture)
+        except ValueError as error:
+            raise DataError(
+                f"reference {index} of {picture.width} x {picture.height} pixels: {error}; "
+                f"give one of about {self.limits.reference_px} x {self.limits.reference_px}"
+            ) from error
+        return picture
+
+    def save(self, folder: Path) -> None:
+        """Write an ordinary diffusers folder (safetensors) with its limits.
+
+        Raises:
+            RequestError: an adapter is attached; merge it first.
+        """
+        if getattr(self.pipeline.transformer, "peft_config", None):
+            raise RequestError(
+                f"{folder}: an adapter is attached to the model; save it with save_lora, or "
+                "merge_lora it into the weights first"
+            )
+        with without_bars():
+            self.pipeline.save_pretrained(folder, safe_serialization=True)
+        write_limits(folder, self.limits)
+
+
+def _nearest(side: int, multiple: int) -> int:
+    return max(multiple, round(side / multiple) * multiple)
+
+
+def _teller(
+    on_step: Callable[[int, Tensor], None], shape: tuple[int, int, int]
+) -> Callable[[Any, int, Any, dict[str, Tensor]], dict[str, Tensor]]:
+    """The pipeline's own callback, around ours."""
+
+    def tell(
+        pipeline: Any, step: int, timestep: Any, state: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        on_step(step, state["latents"].transpose(1, 2).reshape(-1, *shape))
+        return {}
+
+    return tell
