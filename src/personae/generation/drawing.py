@@ -1,0 +1,240 @@
+"""One scene made ready for a model, and drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from personae.diffusion.backbone import Backbone, Limits
+from personae.errors import DataError, RequestError
+from personae.generation.layouts import LAYOUTS
+from personae.generation.noise import latent_mask, mean_shifted, picture_generator, plain_noise
+from personae.generation.prompts import words_for
+from personae.generation.references import chosen_reference, reference_picture
+from personae.generation.start import start_picture
+from personae.subjects.scene import Scene
+from personae.subjects.subject import Reference
+
+__all__ = [
+    "DEFAULT_SIZE",
+    "INITS",
+    "Drawing",
+    "Init",
+    "Plan",
+    "draw",
+    "draw_plan",
+    "initial_latents",
+    "picture_size",
+    "plan_scene",
+]
+
+Init = Literal["plain", "mean-shift"]
+INITS: tuple[Init, ...] = ("plain", "mean-shift")
+DEFAULT_SIZE = (1024, 1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How pictures are drawn: all that their pixels depend on beside model, scene and seed.
+
+    Attributes:
+        steps: sampling steps; None is the checkpoint's own number.
+        guidance: guidance scale; None is the checkpoint's own.
+        size: (width, height) in pixels; None is what `picture_size` says.
+        init: ``plain`` noise, or ``mean-shift``: noise shifted towards a collage of the references.
+        gamma: how far the mean is shifted (MuDI's gamma; their values are not published).
+        layout: where the collage has each subject; one of ``LAYOUTS``.
+        relative_sizes: a subject's id or noun, and its size against the others in the collage.
+        reference: which of a subject's references is used, from 0; the last one where it has fewer.
+        best_of: how many pictures are drawn of which the best is kept.
+        adapter: what the backbone was adapted with, as images.jsonl names it.
+    """
+
+    steps: int | None = None
+    guidance: float | None = None
+    size: tuple[int, int] | None = None
+    init: Init = "plain"
+    gamma: float = 0.3
+    layout: str = "given"
+    relative_sizes: Mapping[str, float] = field(default_factory=dict)
+    reference: int = 0
+    best_of: int = 1
+    adapter: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn, before any work."""
+        least = {"steps": self.steps, "best_of": self.best_of}
+        for name, value in least.items():
+            if value is not None and value < 1:
+                raise RequestError(f"{name} {value}: expected at least 1")
+        if self.guidance is not None and not (math.isfinite(self.guidance) and self.guidance >= 0):
+            raise RequestError(f"guidance {self.guidance}: expected a number from 0; 1 is none")
+        if not (math.isfinite(self.gamma) and self.gamma >= 0):
+            raise RequestError(f"gamma {self.gamma}: expected a number from 0; 0 is plain noise")
+        if self.init not in INITS:
+            raise RequestError(f"init {self.init!r}: expected one of {INITS}")
+        if self.layout not in LAYOUTS:
+            raise RequestError(f"layout {self.layout!r}: expected one of {LAYOUTS}")
+        if self.reference < 0:
+            raise RequestError(f"reference {self.reference}: expected 0 for the first")
+
+    def settled(self, backbone: Backbone) -> Drawing:
+        """With the checkpoint's own steps and guidance where none were asked for.
+
+        Raises:
+            RequestError: the checkpoint cannot draw this size.
+        """
+        limits = backbone.limits
+        if self.size is not None:
+            backbone.latent_shape(*self.size)
+        return replace(
+            self,
+            steps=limits.steps if self.steps is None else self.steps,
+            guidance=limits.guidance if self.guidance is None else self.guidance,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A scene as a model gets it.
+
+    Attributes:
+        scene: what was asked for.
+        prompt: the words, each subject as this model's prompts name it.
+        references: one square picture (side, side, 3) uint8 a subject, in the scene's order.
+        photos: the references as they were read, by subject.
+        size: (width, height) of the picture in pixels.
+    """
+
+    scene: Scene
+    prompt: str
+    references: tuple[np.ndarray, ...]
+    photos: Mapping[str, Reference]
+    size: tuple[int, int]
+
+
+def picture_size(num_subjects: int, limits: Limits) -> tuple[int, int]:
+    """(width, height) for a scene of this many subjects, from the sizes a checkpoint knows.
+
+    Its sizes, smallest area first, share the numbers of subjects that it knows evenly: of two
+    sizes and at most five subjects, the smaller one is for up to three. Without sizes it is
+    ``DEFAULT_SIZE``.
+
+    >>> limits = Limits(5, ((192, 128), (128, 128)), 64, 48, (1, 2, 3), 20, 1.0, "{noun} {index}")
+    >>> [picture_size(count, limits)[0] for count in (1, 2, 3, 4, 5)]
+    [128, 128, 128, 192, 192]
+    """
+    sizes = sorted(limits.sizes, key=lambda size: size[0] * size[1])
+    if not sizes:
+        return DEFAULT_SIZE
+    index = (num_subjects - 1) * len(sizes) // max(limits.max_subjects, 1)
+    return sizes[min(index, len(sizes) - 1)]
+
+
+def plan_scene(
+    scene: Scene,
+    limits: Limits,
+    drawing: Drawing,
+    references: Mapping[str, Reference] | None = None,
+) -> Plan:
+    """Make a scene ready: words, reference squares, size.
+
+    ``references`` are pictures in memory, by subject, instead of the scene's files.
+
+    Raises:
+        DataError: more subjects than the model knows, a prompt that names another, a reference
+            that cannot be read.
+    """
+    num_subjects = len(scene.subjects)
+    if num_subjects > limits.max_subjects:
+        raise DataError(
+            f"{scene.where}: scene {scene.id!r} has {num_subjects} subjects; this model was "
+            f"trained for at most {limits.max_subjects}; leave some out, or use another --model"
+        )
+    photos = dict(references or {})
+    for name, subject in scene.subjects.items():
+        if name not in photos:
+            photos[name] = chosen_reference(subject, drawing.reference)
+    return Plan(
+        scene=scene,
+        prompt=words_for(scene, limits),
+        references=tuple(
+            reference_picture(photos[name], limits.reference_px) for name in scene.subjects
+        ),
+        photos=photos,
+        size=drawing.size or picture_size(num_subjects, limits),
+    )
+
+
+def initial_latents(
+    plan: Plan, backbone: Backbone, drawing: Drawing, seed: int, candidate: int = 0
+) -> Tensor:
+    """What sampling starts from for one picture: (C, h, w) float32 on the CPU.
+
+    Plain noise of (scene, seed, candidate), or that noise shifted (`mean_shifted`).
+    """
+    shape = backbone.latent_shape(*plan.size)
+    noise = plain_noise(shape, picture_generator(plan.scene.id, seed, candidate))
+    if drawing.init == "plain" or not drawing.gamma:
+        return noise
+    picture, mask = start_picture(plan.scene, plan.photos, plan.size, drawing, seed)
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        clean = backbone.encode_image(pixels.to(backbone.device, backbone.dtype))[0]
+    return mean_shifted(noise, clean.float().cpu(), latent_mask(mask, *shape[1:]), drawing.gamma)
+
+
+def draw_plan(
+    plan: Plan,
+    backbone: Backbone,
+    drawing: Drawing,
+    latents: Sequence[Tensor],
+    on_step: Callable[[int, Tensor], None] | None = None,
+) -> list[np.ndarray]:
+    """One picture (H, W, 3) uint8 for each of these initial latents, at once.
+
+    ``drawing`` is a settled one. On the CPU a lone picture is drawn as a pair of twins: a product
+    with one row is summed in another order than one with several, so that a batch of one would
+    differ by a level in one of 10,000 values; batches from two up agree to the bit.
+    """
+    assert drawing.steps is not None and drawing.guidance is not None
+    width, height = plan.size
+    num_twins = 2 if len(latents) == 1 and backbone.device.type == "cpu" else 1
+    stacked = torch.stack(list(latents) * num_twins)
+    pictures = backbone.draw(
+        plan.prompt,
+        plan.references,
+        width=width,
+        height=height,
+        latents=stacked.to(backbone.device, backbone.dtype),
+        steps=drawing.steps,
+        guidance=drawing.guidance,
+        on_step=on_step,
+    )
+    return pictures[: len(latents)]
+
+
+def draw(
+    backbone: Backbone,
+    scene: Scene,
+    seed: int = 0,
+    drawing: Drawing | None = None,
+    references: Mapping[str, Reference] | None = None,
+) -> np.ndarray:
+    """Draw one picture of a scene: (H, W, 3) uint8, the same one that `generate` draws.
+
+    ``references`` are pictures in memory, by subject, instead of the scene's files.
+
+    Raises:
+        DataError: the scene cannot be drawn by this model; see `plan_scene`.
+        RequestError: a size that this model cannot draw.
+    """
+    drawing = (drawing or Drawing()).settled(backbone)
+    plan = plan_scene(scene, backbone.limits, drawing, references)
+    return draw_plan(plan, backbone, drawing, [initial_latents(plan, backbone, drawing, seed)])[0]

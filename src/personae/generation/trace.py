@@ -1,0 +1,82 @@
+"""Looking over the model's shoulder: what it takes the picture to be, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from personae.diffusion.backbone import Backbone, Context
+from personae.generation.drawing import Drawing, Plan, initial_latents, plan_scene
+from personae.subjects.scene import Scene
+
+__all__ = ["Glimpse", "trace"]
+
+
+@dataclass(frozen=True, eq=False)
+class Glimpse:
+    """What the model expects at a time: ``time`` from 1 (noise) to 0, picture (H, W, 3) uint8."""
+
+    time: float
+    picture: np.ndarray
+
+
+@torch.no_grad()
+def trace(
+    backbone: Backbone, scene: Scene, seed: int = 0, drawing: Drawing | None = None
+) -> list[Glimpse]:
+    r"""The clean picture that the model predicts before each step, and the one it ends with.
+
+    Euler steps of :math:`dx = v\,dt` over the pipeline's own times, with
+    :math:`\hat x_0 = x - t v` for a flow; the last glimpse, at time 0, is the picture that `draw`
+    gives up to rounding. MuDI (arXiv 2404.04243, Sec. 4.2) looks at the first ten to see how early
+    subjects get their places.
+
+    Raises:
+        DataError: the scene cannot be drawn by this model; see `plan_scene`.
+    """
+    drawing = (drawing or Drawing()).settled(backbone)
+    assert drawing.steps is not None and drawing.guidance is not None
+    plan = plan_scene(scene, backbone.limits, drawing)
+    contexts = [_context(backbone, plan, plan.prompt)]
+    if drawing.guidance > 1:
+        contexts.append(_context(backbone, plan, ""))
+    start = initial_latents(plan, backbone, drawing, seed)[None]
+    x = start.to(backbone.device, backbone.dtype)
+    times = backbone.times(drawing.steps, *plan.size).to(x)
+    glimpses = []
+    for now, then in pairwise(times):
+        velocity = _guided(backbone, x, now.expand(1), contexts, drawing.guidance)
+        estimate = backbone.estimate(x, velocity, now.expand(1))
+        glimpses.append(Glimpse(float(now), _picture(backbone, estimate)))
+        x = x + (then - now) * velocity
+    return [*glimpses, Glimpse(float(times[-1]), _picture(backbone, x))]
+
+
+def _guided(
+    backbone: Backbone, x: Tensor, time: Tensor, contexts: list[Context], guidance: float
+) -> Tensor:
+    """Classifier-free guidance (arXiv 2205.11487, Eq. 2): away from the empty prompt."""
+    said = [backbone.predict(x, time, context) for context in contexts]
+    return said[0] if len(said) == 1 else said[1] + guidance * (said[0] - said[1])
+
+
+def _context(backbone: Backbone, plan: Plan, prompt: str) -> Context:
+    references = tuple(
+        backbone.encode_image(_tensor(picture).to(backbone.device, backbone.dtype))
+        for picture in plan.references
+    )
+    return Context(backbone.encode_prompt([prompt]), references)
+
+
+def _tensor(picture: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 as (1, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+
+
+def _picture(backbone: Backbone, latents: Tensor) -> np.ndarray:
+    pixels = backbone.decode(latents)[0].float().clamp(0, 1).permute(1, 2, 0)
+    return np.asarray((pixels * 255).round().to(torch.uint8).cpu())
