@@ -9,7 +9,9 @@ import typer
 
 from personae import __version__
 from personae.cli import commands
+from personae.cli.generate import generate
 from personae.cli.output import say
+from personae.cli.train import train
 from personae.errors import PersonaeError
 
 __all__ = ["app", "main"]
@@ -26,6 +28,8 @@ app.command()(commands.evaluate)
 app.command()(commands.compare)
 app.command()(commands.report)
 app.command()(commands.doctor)
+app.command()(generate)
+app.command()(train)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,154 @@
+"""How well a model draws unseen toons: strict protocol, by the examiner, with intervals.
+
+    python benchmarks/toon_checkpoint.py OUT [--model toons] [--counts 2 3 4 5] [--scenes 200]
+
+For each number of toons four folders of pictures of the same scenes (test identities) go through
+the same ruler: what the model drew; the truth; the truth through the model's own autoencoder (the
+ceiling); and the truth of the next scene (strangers: what chance gives). Resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from personae.compute.runs import read_json
+from personae.diffusion.load import load_backbone
+from personae.evaluation.evaluate import Evaluation, evaluate
+from personae.evaluation.eyes import EyesChoice
+from personae.generation import Drawing, generate
+from personae.subjects.manifest import read_scenes
+from personae.subjects.picture import read_picture
+from personae.toons import scene, write_scenes
+
+METRICS = (
+    "presence",
+    "strict_id_similarity",
+    "strict_id_confusion",
+    "strict_position_score",
+    "prompt_fidelity",
+    "strangers",
+    "copy_paste",
+)
+
+
+def write_truth(folder: Path, count: int, number: int, alike: bool) -> Path:
+    path = folder / "scenes.jsonl"
+    if not path.is_file():
+        drawn = (
+            scene(seed, count=count, split="test", look_alikes=alike) for seed in range(number)
+        )
+        write_scenes(drawn, folder, truth=True)
+    return path
+
+
+def write_copies(folder: Path, backbone) -> None:
+    """The ceiling and the strangers, both made from the truth."""
+    ids = [one.id for one in read_scenes(folder / "scenes.jsonl").scenes]
+    for name, following in zip(ids, [*ids[1:], ids[0]], strict=True):
+        truth = read_picture(folder / "truth" / name / "0.png")
+        through = folder / "ceiling" / name / "0.png"
+        if not through.is_file():
+            pixels = torch.from_numpy(truth).permute(2, 0, 1)[None].float() / 255
+            with torch.no_grad():
+                given = backbone.decode(backbone.encode_image(pixels.to(backbone.device)))
+            save(given[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy(), through)
+        other = folder / "others" / name / "0.png"
+        if not other.is_file():
+            save(read_picture(folder / "truth" / following / "0.png") / 255, other)
+
+
+def save(picture: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((picture * 255 + 0.5).astype(np.uint8)).save(path)
+
+
+def measured(scenes: Path, images: Path, out: Path, faces: str) -> dict[str, dict]:
+    evaluate(Evaluation(scenes=scenes, images=images, out=out, eyes=EyesChoice(faces=faces)))
+    rows = read_json(out / "summary.json")["metrics"]
+    return {row["metric"]: row for row in rows}
+
+
+def share_with_all(out: Path) -> tuple[float, float, float]:
+    """Pictures in which everybody is there, with a bootstrap interval over pictures."""
+    there: dict[tuple, list[float]] = {}
+    for line in (out / "results.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["metric"] == "presence" and row["value"] is not None:
+            there.setdefault((row["scene"], row["seed"]), []).append(row["value"])
+    whole = np.array([min(values) > 0 for values in there.values()], float)
+    rng = np.random.default_rng(0)
+    means = [rng.choice(whole, len(whole)).mean() for _ in range(2000)]
+    return float(whole.mean()), *(float(v) for v in np.quantile(means, (0.025, 0.975)))
+
+
+def cell(row: dict | None) -> str:
+    if row is None or row["mean"] is None:
+        return "-"
+    low, high = row["ci95"]
+    return f"{row['mean']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def table(folder: Path, choice: argparse.Namespace, backbone, count: int, alike: bool) -> None:
+    scenes = write_truth(folder, count, choice.scenes, alike)
+    write_copies(folder, backbone)
+    drawing = Drawing(steps=choice.steps, guidance=choice.guidance)
+    made = generate(read_scenes(scenes).scenes, backbone, folder / "drawn", drawing, seeds=2)
+    kinds = {
+        "drawn": folder / "drawn" / "images",
+        "ceiling": folder / "ceiling",
+        "truth": folder / "truth",
+        "strangers": folder / "others",
+    }
+    results = {
+        name: measured(scenes, images, folder / f"rows-{name}-{choice.faces}", choice.faces)
+        for name, images in kinds.items()
+    }
+    seconds = made.seconds / max(made.num_drawn_now, 1)
+    print(
+        f"\n{count} toons{', look-alikes' if alike else ''}: {choice.scenes} scenes, "
+        f"two pictures of each drawn, {seconds:.2f} s a picture"
+    )
+    print("| metric | " + " | ".join(kinds) + " |\n" + "|---" * (len(kinds) + 1) + "|")
+    for metric in METRICS:
+        print(f"| {metric} | " + " | ".join(cell(r.get(metric)) for r in results.values()) + " |")
+    shares = [share_with_all(folder / f"rows-{name}-{choice.faces}") for name in kinds]
+    print(
+        "| all present | " + " | ".join("{:.3f} [{:.3f}, {:.3f}]".format(*s) for s in shares) + " |"
+    )
+    drawn, top, chance = (
+        results[name]["strict_id_similarity"]["mean"] for name in ("drawn", "ceiling", "strangers")
+    )
+    print(
+        f"matched similarity: {(drawn - chance) / (top - chance):.3f} of the way from strangers "
+        "to the ceiling",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", default="toons")
+    parser.add_argument("--counts", type=int, nargs="+", default=[2, 3, 4, 5])
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance", type=float, default=None)
+    parser.add_argument("--faces", default="examiner")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--look-alikes", action="store_true")
+    choice = parser.parse_args()
+    backbone = load_backbone(choice.model, device=choice.device)
+    kinds = (False, True) if choice.look_alikes else (False,)
+    for count, alike in itertools.product(choice.counts, kinds):
+        table(choice.out / f"{count}{'-alike' if alike else ''}", choice, backbone, count, alike)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The toon checkpoint from nothing, in stages that resume: pictures, autoencoder, start, model.
+
+    python recipes/toons_checkpoint.py OUT [--small] [--device cuda] [--stage STAGE]
+
+`pictures` draws what the autoencoder sees, `autoencoder` teaches it, `start` makes an ordinary
+diffusers folder of it with a tokenizer taught on captions and random weights for the rest.
+`personae train recipes/toons_base.toml --set base=OUT/start` teaches those.
+"""
+
+import argparse
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from personae.diffusion.backbone import Limits, write_limits
+from personae.diffusion.klein import KleinConfig, new_klein, train_tokenizer
+from personae.diffusion.load import load_backbone
+from personae.toons import MAX_TOONS, scene
+from personae.training.autoencoder import (
+    AutoencoderRecipe,
+    measure_latents,
+    psnr,
+    train_autoencoder,
+)
+
+# For a CPU: a transformer of half the size, which still attends over the same tokens.
+SMALL = {"shift": 1.0, "num_heads": 3, "num_double_blocks": 2, "num_single_blocks": 5}
+# At 64 tokens the shift of FLUX.2 (6 at 20 steps) would spend nearly all steps on pure noise.
+FULL = {"shift": 1.0}
+LIMITS = Limits(
+    max_subjects=MAX_TOONS,
+    sizes=((128, 128), (192, 128)),
+    reference_px=64,
+    prompt_tokens=40,
+    text_layers=(1, 2, 3),
+    steps=20,
+    guidance=2.0,
+    subject_words="{noun}{index}",
+)
+# Seeds of scenes that only the autoencoder sees, far from those of training.
+FIRST_SEED = 10_000_000
+
+
+def drawn(seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    one = scene(seed, count=1 + seed % 3)
+    return one.image, [member.reference.image for member in one.members]
+
+
+def pictures(out: Path, count: int) -> None:
+    with ProcessPoolExecutor() as pool:
+        made = list(pool.map(drawn, range(FIRST_SEED, FIRST_SEED + count), chunksize=64))
+    np.save(out / "scenes.npy", np.stack([image for image, _ in made]))
+    np.save(out / "references.npy", np.stack([r for _, references in made for r in references]))
+
+
+def autoencoder(out: Path, device: str, steps: int, batch: int, minutes: float) -> None:
+    vae = new_klein(config_of(out), tokenizer(), seed=0).vae
+    vae = vae.to(device, memory_format=torch.channels_last)
+    seen = [np.load(out / "scenes.npy"), np.load(out / "references.npy")]
+
+    def tell(row: dict[str, float]) -> None:
+        if row["step"] % 100 == 0:
+            print(json.dumps(row), flush=True)
+
+    recipe = AutoencoderRecipe(batch=batch)
+    folder = out / "autoencoder"
+    train_autoencoder(vae, seen, recipe, steps, folder, max_seconds=60 * minutes, on_step=tell)
+    (folder / "recipe.json").write_text(json.dumps(asdict(recipe) | {"steps": steps}))
+
+
+def start(out: Path) -> None:
+    from safetensors.torch import load_file
+
+    pipeline = new_klein(config_of(out), tokenizer(), seed=0)
+    pipeline.vae.load_state_dict(load_file(out / "autoencoder" / "vae.safetensors"))
+    seen = [np.load(out / "scenes.npy")[:500], np.load(out / "references.npy")[:500]]
+    measure_latents(pipeline.vae, seen)
+    pipeline.save_pretrained(out / "start", safe_serialization=True)
+    write_limits(out / "start", LIMITS)
+    backbone = load_backbone(str(out / "start"))
+    unseen = torch.from_numpy(np.stack([drawn(FIRST_SEED - 1 - i)[0] for i in range(0, 192, 3)]))
+    wanted = unseen.permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        given = backbone.decode(backbone.encode_image(wanted)).clamp(0, 1)
+    sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in parts(pipeline)}
+    print(json.dumps({"psnr": float(psnr(given, wanted).mean()), "parameters": sizes}))
+
+
+def parts(pipeline):
+    return [(n, getattr(pipeline, n)) for n in ("transformer", "text_encoder", "vae")]
+
+
+def tokenizer():
+    scenes = (scene(seed, count=1 + seed % 5) for seed in range(400))
+    texts = (
+        one.prompt.format(**{m.name: f"{m.toon.noun}{i}" for i, m in enumerate(one.members, 1)})
+        for one in scenes
+    )
+    return train_tokenizer(texts, 512)
+
+
+def config_of(out: Path) -> KleinConfig:
+    return KleinConfig(**json.loads((out / "config.json").read_text()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--stage", choices=("pictures", "autoencoder", "start", "all"), default="all"
+    )
+    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    choice = parser.parse_args()
+    choice.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(os.cpu_count() or 1)
+    if not (choice.out / "config.json").is_file():
+        (choice.out / "config.json").write_text(json.dumps(SMALL if choice.small else FULL))
+    if choice.stage in {"pictures", "all"} and not (choice.out / "scenes.npy").is_file():
+        pictures(choice.out, choice.count)
+    if choice.stage in {"autoencoder", "all"}:
+        autoencoder(choice.out, choice.device, choice.steps, choice.batch, choice.minutes)
+    if choice.stage in {"start", "all"}:
+        start(choice.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What is trained on: examples, and their latents made once."""

@@ -1,0 +1,1 @@
+"""Examples in, weights out: flow matching with references in context."""

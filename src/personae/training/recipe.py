@@ -1,0 +1,217 @@
+"""A whole training run as one frozen value: what a recipe file says, over the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from personae.config import apply_settings, as_data, build_config, flatten, read_toml
+from personae.errors import RequestError
+from personae.training.objective import Times
+from personae.training.optimizers import OptimizerRecipe
+
+__all__ = [
+    "DataRecipe",
+    "LoraRecipe",
+    "Recipe",
+    "SampleRecipe",
+    "ToonsRecipe",
+    "TrainingRecipe",
+    "changed_keys",
+    "read_recipe",
+]
+
+# What may differ between a run and its resumption.
+_FREE = (
+    "training.steps",
+    "training.max_seconds",
+    "training.save_every",
+    "training.keep",
+    "training.log_every",
+    "training.threads",
+    "training.compile",
+    "training.trackers",
+    "data.folder",
+    "data.workers",
+    "samples.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToonsRecipe:
+    """Scenes of the drawn world to train on; see `ToonExamples`.
+
+    Attributes:
+        count: how many scenes.
+        start: seed of the first.
+        weights: shares of scenes with one, two, three ... toons.
+        look_alike_share: share of scenes whose toons differ in one or two attributes.
+    """
+
+    count: int = 40_000
+    start: int = 0
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0)
+    look_alike_share: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """What is trained on: toons, or a file of examples; one of the two.
+
+    Attributes:
+        toons: scenes of the drawn world.
+        file: examples.jsonl.
+        sizes: (width, height) that pictures of a file are brought to; empty: the model's own.
+        folder: where latents are kept between runs; None: in the run's folder.
+        workers: processes that make examples while this one encodes; 0 is one for each core.
+    """
+
+    toons: ToonsRecipe | None = None
+    file: Path | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+    folder: Path | None = None
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if (self.toons is None) == (self.file is None):
+            raise RequestError(
+                "data: expected either a section [data.toons] or data.file; "
+                f"got {'neither' if self.toons is None else 'both'}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraRecipe:
+    """Train low-rank additions instead of the weights.
+
+    Attributes:
+        rank: of each addition; UMO used 512 (its section on settings).
+        alpha: they are scaled by alpha / rank; None: the same as the rank.
+        targets: names of layers that get one; empty: the family's defaults.
+    """
+
+    rank: int = 64
+    alpha: float | None = None
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRecipe:
+    """Sample sheets: references, target and drawn picture, a row an example.
+
+    Attributes:
+        every: steps between sheets; 0 is none.
+        count: examples on a sheet, of the data's first validation examples.
+        steps: sampling steps; None: the model's own.
+        guidance: None: the model's own.
+    """
+
+    every: int = 0
+    count: int = 8
+    steps: int | None = None
+    guidance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """How long and how.
+
+    Attributes:
+        steps: steps of the optimizer in all.
+        max_seconds: stop with a checkpoint after this long, counted over all resumptions.
+        batch_size: examples of one pass on one process.
+        accumulate: passes a step.
+        caption_dropout: share of examples that lose their prompt (UNO's own program: 0.1).
+        reference_dropout: share of batches that lose their references.
+        ema_decay: of the running mean of the weights; 0 keeps none.
+        train_text_encoder: train it too.
+        gradient_checkpointing: spend time to save memory.
+        precision: ``bf16`` computes in bfloat16 (weights that are trained stay in float32).
+        compile: compile the denoiser with torch.compile.
+        save_every: steps between checkpoints; 0: only at the end.
+        keep: how many checkpoints are kept.
+        log_every: steps a row of log.jsonl speaks of.
+        threads: of torch on the CPU; 0: as it is.
+        trackers: names that accelerate knows: tensorboard, wandb ...
+    """
+
+    steps: int = 1000
+    max_seconds: float | None = None
+    batch_size: int = 4
+    accumulate: int = 1
+    caption_dropout: float = 0.1
+    reference_dropout: float = 0.0
+    ema_decay: float = 0.0
+    train_text_encoder: bool = False
+    gradient_checkpointing: bool = False
+    precision: Literal["no", "bf16"] = "no"
+    compile: bool = False
+    save_every: int = 500
+    keep: int = 2
+    log_every: int = 10
+    threads: int = 0
+    trackers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        counts = (self.steps, self.batch_size, self.accumulate, self.keep, self.log_every)
+        if min(counts) < 1:
+            raise RequestError(
+                "training: steps, batch_size, accumulate, keep and log_every: expected 1 or more"
+            )
+        if not (0 <= self.caption_dropout <= 1 and 0 <= self.reference_dropout <= 1):
+            raise RequestError("training: caption_dropout, reference_dropout: expected 0 to 1")
+        if not 0 <= self.ema_decay < 1:
+            raise RequestError(f"training: ema_decay: expected 0 to below 1; got {self.ema_decay}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One run.
+
+    Attributes:
+        base: checkpoint to start from: ``toons``, a folder, or an id on the hub.
+        data: what is trained on.
+        seed: of everything random.
+        device: ``auto`` is CUDA where there is one.
+        revision: of a base on the hub.
+        lora: train an adapter; without this section all weights of the denoiser are trained.
+        training: how long and how.
+        optimizer: who steps, how far.
+        times: from which times the model learns.
+        samples: sheets drawn on the way.
+    """
+
+    base: str
+    data: DataRecipe
+    seed: int = 0
+    device: str = "auto"
+    revision: str | None = None
+    lora: LoraRecipe | None = None
+    training: TrainingRecipe = field(default_factory=TrainingRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    times: Times = field(default_factory=Times)
+    samples: SampleRecipe = field(default_factory=SampleRecipe)
+
+
+def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file with ``--set`` settings over it.
+
+    Relative paths in the file stay as they are: relative to where the command runs.
+
+    Raises:
+        DataError: no such file, no TOML, an unknown key, a wrong value.
+        RequestError: a setting that cannot be read.
+    """
+    return build_config(Recipe, apply_settings(read_toml(path), settings), str(path))
+
+
+def changed_keys(old: Mapping[str, Any], new: Recipe) -> list[str]:
+    """What differs between a run's resolved recipe and a new one, and may not.
+
+    Steps, seconds, saving, logging and sample sheets may differ.
+    """
+    before, after = flatten(old), flatten(as_data(new))
+    different = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return sorted(key for key in different if not key.startswith(_FREE))

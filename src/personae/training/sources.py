@@ -1,0 +1,42 @@
+"""What a recipe trains on, and what its sample sheets show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from personae.data.examples import Example, ExampleFile, ExampleSource, ToonExamples
+from personae.diffusion.backbone import Backbone
+from personae.errors import RequestError
+from personae.training.recipe import Recipe
+
+__all__ = ["example_source", "sample_examples"]
+
+
+def example_source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
+    """The examples that a recipe trains on."""
+    limits, data = backbone.limits, recipe.data
+    if data.file is not None:
+        sizes = data.sizes or limits.sizes
+        return ExampleFile(data.file, sizes, limits.reference_px)
+    toons = data.toons
+    assert toons is not None
+    if len(toons.weights) > limits.max_subjects:
+        raise RequestError(
+            f"data.toons.weights: scenes with up to {len(toons.weights)} toons, but "
+            f"{backbone.name} takes {limits.max_subjects} references at most"
+        )
+    return ToonExamples(
+        count=toons.count,
+        start=toons.start,
+        weights=toons.weights,
+        look_alike_share=toons.look_alike_share,
+        subject_words=limits.subject_words,
+    )
+
+
+def sample_examples(recipe: Recipe, source: ExampleSource) -> list[Example]:
+    """What sample sheets show: toons of the validation split, or a file's first examples."""
+    count = recipe.samples.count
+    if isinstance(source, ToonExamples):
+        source = replace(source, count=count, start=0, split="validation")
+    return [source[number] for number in range(min(count, len(source)))]

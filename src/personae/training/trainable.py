@@ -1,0 +1,91 @@
+"""What a run trains: all weights or an adapter; and how it is written at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from personae.diffusion.backbone import Backbone
+from personae.errors import RequestError
+from personae.training.recipe import Recipe
+
+__all__ = ["make_trainable", "save_result"]
+
+
+def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter]:
+    """The parameters that the recipe trains, by name, in float32; all others are frozen.
+
+    Names start with ``denoiser.`` or ``text_encoder.``. With a section ``lora`` an adapter is
+    added to the denoiser, in place.
+    """
+    modules = {"denoiser": backbone.denoiser, "text_encoder": backbone.text_encoder}
+    for module in modules.values():
+        module.requires_grad_(False)
+    if recipe.lora is not None:
+        from personae.diffusion.lora import add_lora
+
+        if recipe.training.train_text_encoder:
+            raise RequestError("train_text_encoder: an adapter is for the denoiser only; drop one")
+        lora, generator = recipe.lora, torch.Generator().manual_seed(recipe.seed)
+        alpha = float(lora.rank if lora.alpha is None else lora.alpha)
+        add_lora(backbone, lora.rank, alpha, lora.targets or None, generator=generator)
+    else:
+        _unfreeze(backbone.denoiser)
+        if recipe.training.train_text_encoder:
+            _unfreeze(backbone.text_encoder)
+    params = {
+        f"{place}.{name}": param
+        for place, module in modules.items()
+        for name, param in module.named_parameters()
+        if param.requires_grad
+    }
+    for param in params.values():
+        param.data = param.data.float()
+    for place, module in modules.items():
+        if recipe.training.gradient_checkpointing and any(
+            name.startswith(place) for name in params
+        ):
+            _checkpoint_gradients(module)
+    return params
+
+
+def save_result(backbone: Backbone, recipe: Recipe, out: Path) -> Path:
+    """Write what was trained: ``adapter`` (LoRA) or ``model`` (a diffusers folder, bfloat16)."""
+    if recipe.lora is not None:
+        from personae.diffusion.lora import save_lora
+
+        save_lora(backbone, out / "adapter", {"base": recipe.base, "seed": str(recipe.seed)})
+        return out / "adapter"
+    params = [*backbone.denoiser.parameters(), *backbone.text_encoder.parameters()]
+    before = [param.data for param in params]
+    for param in params:
+        param.data = param.data.to(torch.bfloat16)
+    try:
+        backbone.save(out / "model")
+    finally:
+        for param, data in zip(params, before, strict=True):
+            param.data = data
+    return out / "model"
+
+
+def _unfreeze(module: nn.Module) -> None:
+    module.requires_grad_(True)
+    module.train()
+
+
+# What diffusers, transformers 5 and transformers before it call it.
+_CHECKPOINTING = (
+    "enable_gradient_checkpointing",
+    "activation_checkpointing_enable",
+    "gradient_checkpointing_enable",
+)
+
+
+def _checkpoint_gradients(module: nn.Module) -> None:
+    for name in _CHECKPOINTING:
+        if hasattr(module, name):
+            getattr(module, name)()
+            return
+    raise RequestError(f"gradient_checkpointing: {type(module).__name__} cannot; set it to false")
