@@ -37,6 +37,18 @@ def test_toons_come_in_the_shares_asked_for() -> None:
     assert not any(is_alike for count, is_alike in choices if count == 1)
 
 
+def test_some_examples_are_one_toon_redrawn() -> None:
+    source = ToonExamples(count=40, portrait_share=0.5)
+    examples = [source[index] for index in range(40)]
+    redrawn = [example for example in examples if "portrait" in example.id]
+    assert 10 <= len(redrawn) <= 30
+    for example in redrawn:
+        (reference,) = example.references
+        assert example.image.shape == reference.shape == (64, 64, 3)
+        assert np.abs(example.image.astype(int) - reference).mean() > 5  # no copy
+        assert example.prompt.endswith(" 1")
+
+
 def test_a_training_split_has_no_toon_of_another() -> None:
     from personae.toons import scene, split_of
 
@@ -48,7 +60,14 @@ def test_a_training_split_has_no_toon_of_another() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"count": 0}, {"start": -1}, {"weights": ()}, {"weights": (0.0,)}, {"look_alike_share": 2.0}],
+    [
+        {"count": 0},
+        {"start": -1},
+        {"weights": ()},
+        {"weights": (0.0,)},
+        {"look_alike_share": 2.0},
+        {"portrait_share": -0.1},
+    ],
 )
 def test_toons_out_of_range(wrong: dict[str, object]) -> None:
     with pytest.raises(RequestError, match="toons"):

@@ -48,12 +48,14 @@ class ToonsRecipe:
         start: seed of the first.
         weights: shares of scenes with one, two, three ... toons.
         look_alike_share: share of scenes whose toons differ in one or two attributes.
+        portrait_share: share of examples that are one toon redrawn, 64 pixels square.
     """
 
     count: int = 40_000
     start: int = 0
     weights: tuple[float, ...] = (1.0, 1.0, 1.0)
     look_alike_share: float = 0.2
+    portrait_share: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

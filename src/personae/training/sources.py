@@ -30,6 +30,7 @@ def example_source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
         start=toons.start,
         weights=toons.weights,
         look_alike_share=toons.look_alike_share,
+        portrait_share=toons.portrait_share,
         subject_words=limits.subject_words,
     )
 
