@@ -12,6 +12,7 @@ from personae.diffusion import load as loading
 from personae.diffusion.folder import inspect_folder
 from personae.diffusion.load import FAMILIES, PLANNED, find_configs, load_backbone
 from personae.errors import RequestError, WeightsError
+from tests.diffusion.tiny import save_tiny_klein
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -265,3 +266,15 @@ def test_configs_that_are_known_need_no_hub(monkeypatch) -> None:
     assert (limits.prompt_tokens, limits.text_layers) == (512, (9, 18, 27))
     assert (limits.steps, limits.guidance) == (50, 4.0)
     assert find_configs("black-forest-labs/FLUX.2-klein-4B").limits.steps == 4
+
+
+def test_the_toon_checkpoint_is_found_where_it_ships(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("personae.toons.checkpoint_folder", lambda: tmp_path / "none")
+    with pytest.raises(WeightsError, match=r"make it with `python recipes/toons_checkpoint\.py"):
+        load_backbone("toons")
+    monkeypatch.setattr(
+        "personae.toons.checkpoint_folder", lambda: save_tiny_klein(tmp_path / "tiny")
+    )
+    assert load_backbone("toons").family == "flux2"

@@ -127,9 +127,7 @@ def _local_folder(name_or_path: str | Path) -> Path | None:
     """The folder that is meant, or None for a hub id."""
     name = str(name_or_path)
     if name == TOONS:
-        from personae.toons import checkpoint_folder
-
-        return Path(checkpoint_folder())
+        return _toon_folder()
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
@@ -141,6 +139,20 @@ def _local_folder(name_or_path: str | Path) -> Path | None:
             f"diffusers folder, a hub id, or {TOONS!r}"
         )
     return None
+
+
+def _toon_folder() -> Path:
+    from personae.toons import checkpoint_folder
+
+    folder = checkpoint_folder()
+    if not (folder / "model_index.json").is_file():
+        raise WeightsError(
+            f"{folder}: the toon checkpoint is not part of this version; make it with "
+            "`python recipes/toons_checkpoint.py runs/toons` and `personae train "
+            "recipes/toons_base.toml --set base=runs/toons/start`, and give the folder that this "
+            "writes as the model"
+        )
+    return folder
 
 
 def _fetch(name: str, revision: str | None, kinds: Sequence[str]) -> Path:
