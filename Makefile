@@ -33,7 +33,7 @@ demo-photos: $(STAMP)
 	$(RUN)/python examples/01_demo_photos.py demo-out
 
 bench: $(STAMP)
-	for script in embed_faces matching_rewards score_pictures; do $(RUN)/python benchmarks/$$script.py || exit 1; done
+	for script in embed_faces matching_rewards score_pictures render_toons; do $(RUN)/python benchmarks/$$script.py || exit 1; done
 
 # The golden values alone: published numbers and sums by hand.
 golden: $(STAMP)

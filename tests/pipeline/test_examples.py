@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from personae.compute.runs import read_rows
+from personae.subjects.picture import read_picture
+from tests.diffusion.tiny import save_tiny_klein
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(name: str, *arguments: Path) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_ten_lines_draw_a_picture(tmp_path) -> None:
+    run("03_ten_lines.py", tmp_path / "out", save_tiny_klein(tmp_path / "tiny"))
+    picture = read_picture(tmp_path / "out" / "picture.png")
+    assert picture.shape[2] == 3 and picture.std() > 1
+
+
+def test_the_sheet_in_the_readme_is_what_the_example_draws(tmp_path) -> None:
+    run("04_toon_world.py", tmp_path / "sheet.png")
+    shown = read_picture(EXAMPLES.parent / "docs" / "toons.png").astype(int)
+    drawn = read_picture(tmp_path / "sheet.png").astype(int)
+    # Other versions of NumPy and Pillow may round a few pixels otherwise.
+    assert shown.shape == drawn.shape and np.abs(shown - drawn).mean() < 0.05
+
+
+@pytest.mark.slow
+def test_the_whole_road_with_a_model_that_knows_nothing(tmp_path) -> None:
+    said = run("02_draw_toons.py", tmp_path / "out", save_tiny_klein(tmp_path / "tiny"))
+    assert "24 pictures" in said
+    rows = list(read_rows(tmp_path / "out" / "toons" / "rows" / "results.jsonl"))
+    assert {row["metric"] for row in rows} >= {"presence", "prompt_fidelity", "strangers"}
+    assert (tmp_path / "out" / "toons" / "report.html").stat().st_size > 10_000
