@@ -22,10 +22,12 @@ from personae.vision.faces import (
     ArcFaceEmbedder,
     DlibFaceDetector,
     DlibFaceEmbedder,
+    FaceEmbedder,
     FaceEyes,
     OnnxArcFace,
 )
 from personae.vision.protocols import Embedder, ThingDetector
+from personae.vision.toons import Examiner, ToonFaceDetector, ToonFaceEmbedder
 from personae.vision.weights import require_commercial
 
 __all__ = ["EyesChoice", "build_witnesses"]
@@ -62,7 +64,9 @@ def build_witnesses(choice: EyesChoice, groups: Iterable[Group]) -> dict[Group, 
 
 def _people(choice: EyesChoice) -> PeopleEyes:
     name, path = _split(choice.faces)
-    embedder: Embedder
+    if name in {"toons", "examiner"} and not path:
+        return _toon_eyes(name)
+    embedder: FaceEmbedder
     if name == "dlib":
         embedder = DlibFaceEmbedder()
     elif name == "arcface" and path:
@@ -71,11 +75,19 @@ def _people(choice: EyesChoice) -> PeopleEyes:
         )
     else:
         raise RequestError(
-            f"--faces {choice.faces!r}: expected dlib, arcface:FILE.safetensors "
-            "or arcface:FILE.onnx"
+            f"--faces {choice.faces!r}: expected dlib, toons, examiner, "
+            "arcface:FILE.safetensors or arcface:FILE.onnx"
         )
     _check(embedder, choice)
     return PeopleEyes(FaceEyes(DlibFaceDetector(), embedder))
+
+
+def _toon_eyes(name: str) -> PeopleEyes:
+    """Eyes for the drawn world; all that ships with the package may be used commercially."""
+    if name == "toons":
+        return PeopleEyes(FaceEyes(ToonFaceDetector(), ToonFaceEmbedder()))
+    examiner = Examiner.load()
+    return PeopleEyes(examiner.eyes, judge=examiner)
 
 
 def _things(choice: EyesChoice) -> ThingsEyes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from personae.errors import DataError
+from personae.metrics.alignment import check_claims, fidelity_score
 from personae.metrics.evidence import Evidence, Witness
 from personae.metrics.eyes import Group, group_of
 from personae.metrics.position import position_score, strict_position_score
@@ -20,6 +21,7 @@ from personae.subjects.box import Box
 from personae.subjects.picture import read_picture
 from personae.subjects.scene import Scene
 from personae.subjects.subject import Subject
+from personae.vision.protocols import Detection
 
 __all__ = ["EYES_JOINT", "Shot", "measure", "scene_groups"]
 
@@ -75,6 +77,11 @@ def measure(
         eyes = EYES_JOINT.join(witnesses[group].eyes.name for group in _related(scene))
         score = _position(protocol, scene, evidences, reason)
         rows.append(_row(shot, protocol, eyes, score))
+    if scene.claims and protocol == "strict":
+        eyes = EYES_JOINT.join(witnesses[group].eyes.name for group in scene_groups(scene))
+        rows.append(
+            _row(shot, protocol, eyes, _fidelity(witnesses, shot, image, evidences, reason))
+        )
     return rows
 
 
@@ -100,6 +107,27 @@ def _row(shot: Shot, protocol: Protocol, eyes: str, score: Score) -> dict[str, A
         "unmeasured": score.reason,
         "details": dict(score.details) or None,
     }
+
+
+def _fidelity(
+    witnesses: Mapping[Group, Witness],
+    shot: Shot,
+    image: np.ndarray | None,
+    evidences: Mapping[Group, Evidence],
+    reason: str,
+) -> Score:
+    """Whether the picture keeps the scene's claims, by the first eyes that can judge."""
+    if image is None or not evidences:
+        return Score.unmeasured("prompt_fidelity", reason or "no subject can be known")
+    judges = [witnesses[group].eyes.judge for group in evidences]
+    where = {
+        name: _detection(evidence, name)
+        for evidence in evidences.values()
+        for name in evidence.subjects
+    }
+    found = [item for evidence in evidences.values() for item in evidence.detections]
+    judge = next((item for item in judges if item is not None), None)
+    return fidelity_score(check_claims(image, shot.scene.claims, where, found, judge))
 
 
 def _related(scene: Scene) -> list[Group]:
@@ -145,6 +173,12 @@ def _box(evidence: Evidence, name: str, protocol: Protocol) -> Box | None:
     found_as = [item.subject for item in evidence.detections]
     if protocol == "official" and evidence.group == "thing":
         return evidence.boxes[found_as.index(name)] if name in found_as else None
-    match: Sequence[int | None] = presence(evidence.similarity, evidence.present).match
-    box = match[evidence.subjects.index(name)]
-    return None if box is None else evidence.boxes[box]
+    found = _detection(evidence, name)
+    return None if found is None else found.box
+
+
+def _detection(evidence: Evidence, name: str) -> Detection | None:
+    """The detection matched to a subject, None where it is absent."""
+    match = presence(evidence.similarity, evidence.present).match
+    found = match[evidence.subjects.index(name)]
+    return None if found is None else evidence.detections[found]

@@ -3,6 +3,7 @@
 A function with a paper's name does the paper's arithmetic; ``strict_NAME`` is its honest twin.
 """
 
+from personae.metrics.alignment import ClaimCheck, check_claims, prompt_fidelity
 from personae.metrics.assignment import assign
 from personae.metrics.cards import METRICS, MetricCard
 from personae.metrics.copy_paste import copy_paste, copy_paste_reference
@@ -43,6 +44,7 @@ from personae.metrics.summary import (
 __all__ = [
     "METRICS",
     "RELATIONS",
+    "ClaimCheck",
     "MetricCard",
     "MetricSummary",
     "PairSeparability",
@@ -51,6 +53,7 @@ __all__ = [
     "Score",
     "assign",
     "balance",
+    "check_claims",
     "cluster_bootstrap",
     "copy_paste",
     "copy_paste_reference",
@@ -64,6 +67,7 @@ __all__ = [
     "position_score",
     "presence",
     "presence_score",
+    "prompt_fidelity",
     "reference_similarity",
     "separability",
     "single_identity_reward",

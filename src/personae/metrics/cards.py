@@ -133,6 +133,13 @@ _CARDS = (
         "tenth.",
     ),
     MetricCard(
+        name="prompt_fidelity",
+        protocol="strict",
+        per_subject=False,
+        meaning="Share of the scene's claims (place, count, relation, what is worn and done) that "
+        "the picture keeps; what is claimed of an absent subject is not kept.",
+    ),
+    MetricCard(
         name="strangers",
         protocol="strict",
         per_subject=False,

@@ -14,7 +14,7 @@ from personae.subjects.mask import mask_box
 from personae.subjects.subject import Kind, Reference
 from personae.vision.detectors import ThingEyes
 from personae.vision.faces import FaceEyes
-from personae.vision.protocols import Detection, Embedder
+from personae.vision.protocols import Detection, Embedder, Judge
 
 __all__ = ["Eyes", "Group", "PeopleEyes", "ThingsEyes", "group_of"]
 
@@ -29,11 +29,13 @@ def group_of(kind: Kind) -> Group:
 class Eyes(Protocol):
     """What evidence is gathered with, for one group of subjects.
 
-    ``present`` is the calibrated similarity from which a box counts as a subject.
+    ``present`` is the calibrated similarity from which a box counts as a subject, ``judge`` what
+    answers a scene's claims (None: nobody does).
     """
 
     group: Group
     present: float
+    judge: Judge | None
 
     @property
     def name(self) -> str:
@@ -66,6 +68,7 @@ class PeopleEyes:
     faces: FaceEyes
     present: float = 0.5
     group: Group = "person"
+    judge: Judge | None = None
 
     @property
     def name(self) -> str:
@@ -103,6 +106,7 @@ class ThingsEyes:
     things: ThingEyes
     present: float = 0.5
     group: Group = "thing"
+    judge: Judge | None = None
 
     @property
     def name(self) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from personae.subjects.box import Box
+from personae.subjects.scene import Claim
 from personae.subjects.subject import Reference
 
-__all__ = ["Detection", "Embedder", "FaceDetector", "ThingDetector"]
+__all__ = ["Answer", "Detection", "Embedder", "FaceDetector", "Judge", "ThingDetector"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,17 @@ class Detection:
     score: float
     subject: str | None = None
     landmarks: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a judge saw where a claim was to be checked, in the words of claims.
+
+    ``seen`` None means that it cannot say, and ``reason`` why.
+    """
+
+    seen: str | None
+    reason: str | None = None
 
 
 @runtime_checkable
@@ -76,4 +88,14 @@ class ThingDetector(Protocol):
         self, image: np.ndarray, cast: Mapping[str, Sequence[Reference]], nouns: Mapping[str, str]
     ) -> list[Detection]:
         """(H, W, 3) uint8 -> boxes, each with the subject it was found as, surest first."""
+        ...
+
+
+class Judge(Protocol):
+    """Answers what a picture shows where a scene claims something (see `Claim`)."""
+
+    def answer(
+        self, image: np.ndarray, claims: Sequence[Claim], where: Mapping[str, Detection | None]
+    ) -> list[Answer]:
+        """(H, W, 3) uint8, and each subject as it was found (None: absent) -> an answer a claim."""
         ...
