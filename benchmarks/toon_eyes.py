@@ -172,65 +172,84 @@ def things(scenes: list[ToonScene]) -> None:
 
 
 def claims(scenes: list[ToonScene], how: str) -> None:
-    """The examiner's answers on true boxes: shares that are right, with and without something."""
-    detector = Examiner.load().detector
-    right: dict[str, list[bool]] = {}
+    """The examiner on the faces that it finds: shares right, with and without something."""
+    judge, right = Examiner.load(), dict[str, list[bool]]()
     for item in scenes:
         image = drawn(item.image, how)
-        right.setdefault("place", []).append(detector.place(image) == item.place)
-        read = detector.worn_and_done(image, truth(item))
-        for member, (worn, done) in zip(item.members, read, strict=True):
-            for kind, is_it, there in (
+        right.setdefault("place", []).append(judge.detector.place(image) == item.place)
+        found = judge.detector.detect(image, len(item.members))
+        pairs = matched([one.box for one in found], truth(item))
+        points = np.array([found[other].landmarks for other in pairs.values()]).reshape(-1, 5, 2)
+        for number, (worn, done) in zip(pairs, judge.reader.read(image, points), strict=True):
+            member = item.members[number]
+            for kind, asked, seen in (
                 ("wears", member.wears, worn),
                 ("action", member.action, done),
             ):
-                which = kind if is_it else f"no {kind}"
-                right.setdefault(which, []).append(there == (is_it or "nothing"))
+                which = kind if asked else f"no {kind}"
+                right.setdefault(which, []).append(seen == (asked or "nothing"))
     for kind, values in sorted(right.items()):
         line(kind, how, len(values), f"{np.mean(values):.3f}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--eyes", action="append", choices=NAMES)
-    parser.add_argument("--families", type=int, default=300)
-    parser.add_argument("--scenes", type=int, default=60, help="of each number of toons")
-    parser.add_argument("--albums", type=Path, default=Path("albums"))
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    eyes = given.eyes or NAMES
-    pages = album(AlbumPlan(split="test", families=given.families, seed=2), given.albums)
+DRAWN = ("clean", "blurred", "softened")
+
+
+def identity_tables(eyes: list[str], pages: Album) -> None:
     pairs = verification_pairs(pages)
     line("eyes", "AUC, strangers", "AUC, look-alikes", "pairs: same, strangers, look-alikes")
     line(*["---"] * 4)
     for name in eyes:
         identities(name, pages, pairs)
-    trained = [name for name in eyes if name in {"toons", "examiner"}]
     line("eyes", "scenes", "AUC, strangers", "AUC, look-alikes", "found")
     line(*["---"] * 5)
-    for name in trained:
-        for how in ("clean", "blurred", "softened"):
+    for name in eyes:
+        for how in DRAWN if name in {"toons", "examiner"} else ():
             through_detection(name, pages, pairs, how)
-    line("eyes", "scenes", "drawn", "n scenes, faces", "recall", "precision", "s/picture")
+
+
+def face_tables(eyes: list[str], rows: dict[int, list[ToonScene]]) -> None:
+    line("eyes", "what", "drawn", "n scenes, faces", "recall", "precision", "s/picture")
     line(*["---"] * 7)
+    everything = [item for part in rows.values() for item in part]
+    for name in eyes:
+        if name == "efficientnet":
+            things(rows[2][:10])
+            continue
+        for count, part in rows.items():
+            faces(name, part, f"{count} toons")
+        for how in DRAWN[:1] if name == "dlib" else DRAWN:
+            faces(name, everything, "all", how)
+
+
+def claim_table(rows: dict[int, list[ToonScene]]) -> None:
+    line("claim", "drawn", "n", "right")
+    line(*["---"] * 4)
+    for how in DRAWN:
+        claims([item for part in rows.values() for item in part], how)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--eyes", action="append", choices=NAMES)
+    parser.add_argument("--part", action="append", choices=("identities", "faces", "claims"))
+    parser.add_argument("--families", type=int, default=300)
+    parser.add_argument("--scenes", type=int, default=60, help="of each number of toons")
+    parser.add_argument("--albums", type=Path, default=Path("albums"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    eyes, parts = given.eyes or list(NAMES), given.part or ["identities", "faces", "claims"]
+    if "identities" in parts:
+        plan = AlbumPlan(split="test", families=given.families, seed=2)
+        identity_tables(eyes, album(plan, given.albums))
     rows = {
         count: [scene(10_000 + i, count=count, split="test") for i in range(given.scenes)]
         for count in range(1, 6)
     }
-    everything = [item for part in rows.values() for item in part]
-    for name in (item for item in eyes if item != "efficientnet"):
-        for count, part in rows.items():
-            if name != "dlib":
-                faces(name, part, f"{count} toons")
-        for how in ("clean",) if name == "dlib" else ("clean", "blurred", "softened"):
-            faces(name, everything, "all", how)
-    if "efficientnet" in eyes:
-        things(rows[2][:20])
-    if "examiner" in eyes:
-        line("claim", "drawn", "n", "right")
-        line(*["---"] * 4)
-        for how in ("clean", "blurred", "softened"):
-            claims(everything, how)
+    if "faces" in parts:
+        face_tables(eyes, rows)
+    if "claims" in parts:
+        claim_table(rows)
 
 
 if __name__ == "__main__":

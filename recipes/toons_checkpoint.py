@@ -1,6 +1,6 @@
 """The toon checkpoint from nothing, in stages that resume: pictures, autoencoder, start, model.
 
-    python recipes/toons_checkpoint.py OUT [--small] [--device cuda] [--stage STAGE]
+    python recipes/toons_checkpoint.py OUT [--small] [--device cuda] [--stage STAGE] [--threads N]
 
 `pictures` draws what the autoencoder sees, `autoencoder` teaches it, `start` makes an ordinary
 diffusers folder of it with a tokenizer taught on captions and random weights for the rest.
@@ -64,7 +64,7 @@ def autoencoder(out: Path, device: str, steps: int, batch: int, minutes: float) 
     seen = [np.load(out / "scenes.npy"), np.load(out / "references.npy")]
 
     def tell(row: dict[str, float]) -> None:
-        if row["step"] % 100 == 0:
+        if row["step"] % 50 == 0:
             print(json.dumps(row), flush=True)
 
     recipe = AutoencoderRecipe(batch=batch)
@@ -120,9 +120,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     choice = parser.parse_args()
     choice.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(choice.threads)
     if not (choice.out / "config.json").is_file():
         (choice.out / "config.json").write_text(json.dumps(SMALL if choice.small else FULL))
     if choice.stage in {"pictures", "all"} and not (choice.out / "scenes.npy").is_file():

@@ -24,7 +24,7 @@ _SHA256 = {
     "toon-identity": "7699c26e777ccc28df2a75f3218b4bebc42e6415bc388beb5bc067907bf9e0dd",
     "examiner-regions": "d8630427f18a998d62e1cf34ff6afe2dd6c843c61642886f4fe476ca0e958d8b",
     "examiner-patches": "394141c358953f3e117c69a29b3aa7d0ee8b925e7c1fe439458a3524450d3ea9",
-    "examiner-figures": "32c323c2aea7a57cc83fc8a686f62e4c706d8d50f322c89902b325aaf0deb77f",
+    "examiner-figures": "68d307e17400b6f27229802f299df9d96ad4fbd4122b4377080a4ec31ef7666c",
 }
 
 TOON_WEIGHTS: Mapping[str, PackagedWeights] = MappingProxyType(
