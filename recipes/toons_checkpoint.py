@@ -4,14 +4,20 @@
 
 `pictures` draws what the autoencoder sees, `autoencoder` teaches it, `start` makes an ordinary
 diffusers folder of it with a tokenizer taught on captions and random weights for the rest.
-`personae train recipes/toons_base.toml --set base=OUT/start` teaches those.
+On a GPU `personae train recipes/toons_base_gpu.toml --set base=OUT/start` teaches those. On a CPU,
+portraits first, whose short prompts and 16 tokens a picture cost a third of a scene:
+
+    personae train recipes/toons_portraits.toml --set base=OUT/start_portraits --out OUT/portraits
+    python recipes/toons_checkpoint.py OUT --stage scenes
+    personae train recipes/toons_base.toml --set base=OUT/start_scenes --out OUT/base
 """
 
 import argparse
 import json
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +34,18 @@ from personae.training.autoencoder import (
     train_autoencoder,
 )
 
-# For a CPU: a transformer of half the size, which still attends over the same tokens.
-SMALL = {"shift": 1.0, "num_heads": 3, "num_double_blocks": 2, "num_single_blocks": 5}
+# For a CPU: 2.3 million parameters in the transformer. A larger one would see too few of the 1e5
+# examples for which there is time.
+SMALL = {
+    "shift": 1.0,
+    "num_heads": 4,
+    "head_dim": 32,
+    "axes_dims_rope": (8, 8, 8, 8),
+    "num_double_blocks": 2,
+    "num_single_blocks": 5,
+    "text_width": 128,
+    "text_mlp": 256,
+}
 # At 64 tokens the shift of FLUX.2 (6 at 20 steps) would spend nearly all steps on pure noise.
 FULL = {"shift": 1.0}
 LIMITS = Limits(
@@ -42,6 +58,7 @@ LIMITS = Limits(
     guidance=2.0,
     subject_words="{noun}{index}",
 )
+PORTRAIT_TOKENS = 8  # of a prompt that is one word
 # Seeds of scenes that only the autoencoder sees, far from those of training.
 FIRST_SEED = 10_000_000
 
@@ -82,6 +99,8 @@ def start(out: Path) -> None:
     measure_latents(pipeline.vae, seen)
     pipeline.save_pretrained(out / "start", safe_serialization=True)
     write_limits(out / "start", LIMITS)
+    shutil.copytree(out / "start", out / "start_portraits", dirs_exist_ok=True)
+    write_limits(out / "start_portraits", replace(LIMITS, prompt_tokens=PORTRAIT_TOKENS))
     backbone = load_backbone(str(out / "start"))
     unseen = torch.from_numpy(np.stack([drawn(FIRST_SEED - 1 - i)[0] for i in range(0, 192, 3)]))
     wanted = unseen.permute(0, 3, 1, 2).float() / 255
@@ -89,6 +108,12 @@ def start(out: Path) -> None:
         given = backbone.decode(backbone.encode_image(wanted)).clamp(0, 1)
     sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in parts(pipeline)}
     print(json.dumps({"psnr": float(psnr(given, wanted).mean()), "parameters": sizes}))
+
+
+def scenes(out: Path) -> None:
+    """The model that was taught on portraits, with room for the prompt of a scene."""
+    shutil.copytree(out / "portraits" / "model", out / "start_scenes", dirs_exist_ok=True)
+    write_limits(out / "start_scenes", LIMITS)
 
 
 def parts(pipeline):
@@ -105,7 +130,8 @@ def tokenizer():
 
 
 def config_of(out: Path) -> KleinConfig:
-    return KleinConfig(**json.loads((out / "config.json").read_text()))
+    given = json.loads((out / "config.json").read_text())
+    return KleinConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
 
 
 def main() -> None:
@@ -114,7 +140,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
-        "--stage", choices=("pictures", "autoencoder", "start", "all"), default="all"
+        "--stage", choices=("pictures", "autoencoder", "start", "scenes", "all"), default="all"
     )
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--steps", type=int, default=2000)
@@ -132,6 +158,8 @@ def main() -> None:
         autoencoder(choice.out, choice.device, choice.steps, choice.batch, choice.minutes)
     if choice.stage in {"start", "all"}:
         start(choice.out)
+    if choice.stage == "scenes":
+        scenes(choice.out)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,18 @@ def test_a_plan_has_the_references_in_the_scenes_order(tmp_path) -> None:
         )
 
 
+def test_without_context_references_serve_the_noise_alone(tmp_path) -> None:
+    (scene,) = scenes(tmp_path, "s")
+    backbone, unseen = FakeBackbone(), Drawing(init="mean-shift", gamma=0.5, in_context=False)
+    plan = plan_scene(scene, LIMITS, unseen)
+    assert plan.references == () and set(plan.photos) == set(scene.subjects)
+    seen = replace(unseen, in_context=True)
+    shifted = [
+        initial_latents(plan_scene(scene, LIMITS, one), backbone, one, 0) for one in (unseen, seen)
+    ]
+    assert torch.equal(*shifted)
+
+
 def test_references_in_memory_stand_for_files(tmp_path) -> None:
     (scene,) = scenes(tmp_path, "s")
     red = Reference(np.full((32, 32, 3), (200, 0, 0), np.uint8))

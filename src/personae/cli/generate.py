@@ -63,6 +63,12 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         list[str] | None,
         typer.Option("--relative-size", help="Of mean-shift: NAME-OR-NOUN=NUMBER."),
     ] = None,
+    in_context: Annotated[
+        bool,
+        typer.Option(
+            "--context/--no-context", help="Does the model see references, or only the noise?"
+        ),
+    ] = True,
     best_of: Annotated[
         int, typer.Option("--best-of", help="Draw this many, keep the best matching one.")
     ] = 1,
@@ -89,6 +95,7 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         gamma=gamma,
         layout=layout,
         relative_sizes=_relative_sizes(relative_size or []),
+        in_context=in_context,
         best_of=best_of,
         adapter=None if adapter is None else f"{adapter}@{adapter_scale:g}",
     )

@@ -52,6 +52,8 @@ class Drawing:
         layout: where the collage has each subject; one of ``LAYOUTS``.
         relative_sizes: a subject's id or noun, and its size against the others in the collage.
         reference: which of a subject's references is used, from 0; the last one where it has fewer.
+        in_context: does the model see the references? Without, it draws from words, and references
+            serve the starting noise alone: what a model that takes none (MuDI's) would do.
         best_of: how many pictures are drawn of which the best is kept.
         adapter: what the backbone was adapted with, as images.jsonl names it.
     """
@@ -64,6 +66,7 @@ class Drawing:
     layout: str = "given"
     relative_sizes: Mapping[str, float] = field(default_factory=dict)
     reference: int = 0
+    in_context: bool = True
     best_of: int = 1
     adapter: str | None = None
 
@@ -107,7 +110,8 @@ class Plan:
     Attributes:
         scene: what was asked for.
         prompt: the words, each subject as this model's prompts name it.
-        references: one square picture (side, side, 3) uint8 a subject, in the scene's order.
+        references: one square picture (side, side, 3) uint8 a subject, in the scene's order; none
+            where the model is not to see them.
         photos: the references as they were read, by subject.
         size: (width, height) of the picture in pixels.
     """
@@ -165,7 +169,9 @@ def plan_scene(
         scene=scene,
         prompt=words_for(scene, limits),
         references=tuple(
-            reference_picture(photos[name], limits.reference_px) for name in scene.subjects
+            reference_picture(photos[name], limits.reference_px)
+            for name in scene.subjects
+            if drawing.in_context
         ),
         photos=photos,
         size=drawing.size or picture_size(num_subjects, limits),
