@@ -1,6 +1,6 @@
 """Does noise with a shifted mean bring more subjects into the picture? By the examiner.
 
-    python benchmarks/mean_shift.py OUT [--model toons] [--scenes 100] [--sheet FILE.png]
+    python benchmarks/mean_shift.py OUT [--model toons] [--scenes 50] [--sheet FILE.png]
 
 Scenes of two unseen toons, drawn from plain noise and from noise shifted towards a collage of the
 segmented references (gamma), each with references in context and without: the second is a model
@@ -54,7 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", default="toons")
-    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--scenes", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sheet", type=Path)
     choice = parser.parse_args()
@@ -72,7 +73,7 @@ def main() -> None:
         for gamma in GAMMAS:
             name = f"{'seen' if in_context else 'unseen'}-{gamma:g}"
             out = choice.out / name
-            generate(scenes, backbone, out, drawing_of(gamma, in_context), seeds=2)
+            generate(scenes, backbone, out, drawing_of(gamma, in_context), seeds=choice.seeds)
             eyes = EyesChoice(faces="examiner")
             rows = choice.out / f"{name}-rows"
             evaluate(Evaluation(scenes=path, images=out / "images", out=rows, eyes=eyes))

@@ -99,7 +99,8 @@ def table(folder: Path, choice: argparse.Namespace, backbone, count: int, alike:
     scenes = write_truth(folder, count, choice.scenes, alike)
     write_copies(folder, backbone)
     drawing = Drawing(steps=choice.steps, guidance=choice.guidance)
-    made = generate(read_scenes(scenes).scenes, backbone, folder / "drawn", drawing, seeds=2)
+    asked = read_scenes(scenes).scenes
+    made = generate(asked, backbone, folder / "drawn", drawing, seeds=choice.seeds)
     kinds = {
         "drawn": folder / "drawn" / "images",
         "ceiling": folder / "ceiling",
@@ -113,7 +114,7 @@ def table(folder: Path, choice: argparse.Namespace, backbone, count: int, alike:
     seconds = made.seconds / max(made.num_drawn_now, 1)
     print(
         f"\n{count} toons{', look-alikes' if alike else ''}: {choice.scenes} scenes, "
-        f"two pictures of each drawn, {seconds:.2f} s a picture"
+        f"{made.num_pictures} pictures drawn, {seconds:.2f} s a picture"
     )
     print("| metric | " + " | ".join(kinds) + " |\n" + "|---" * (len(kinds) + 1) + "|")
     for metric in METRICS:
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--model", default="toons")
     parser.add_argument("--counts", type=int, nargs="+", default=[2, 3, 4, 5])
     parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=None)
     parser.add_argument("--faces", default="examiner")

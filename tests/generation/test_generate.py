@@ -55,6 +55,7 @@ def test_every_scene_has_a_picture_a_seed_and_a_row_that_says_how(tmp_path) -> N
     assert (row["model"], row["revision"], row["family"]) == ("fake", "1", "fake")
     assert (row["steps"], row["guidance"], row["width"], row["height"]) == (5, 2.0, 64, 64)
     assert (row["init"], row["sampler"]) == ({"kind": "plain"}, "one step")
+    assert row["in_context"] is True
     assert row["error"] is None
     assert row["best_of"] is None
     assert row["seconds"] >= 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,3 +118,18 @@ def test_a_loss_that_is_no_number_stops_with_a_reason(tmp_path) -> None:
         vae.decoder.conv_out.bias.fill_(float("nan"))
     with pytest.raises(WorkError, match="loss of step 0 is nan"):
         train_autoencoder(vae, pictures(), RECIPE, 2, tmp_path)
+
+
+def test_the_decoder_alone_learns_and_latents_stay(tmp_path) -> None:
+    recipe = replace(RECIPE, decoder_only=True, learning_rate=0.02)
+    vae = autoencoder()
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    train_autoencoder(vae, pictures(), recipe, 4, tmp_path)
+    after = vae.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert "decoder.conv_in.weight" in changed
+    assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
+    assert all(param.requires_grad for param in vae.parameters())
+    resumed = autoencoder()
+    train_autoencoder(resumed, pictures(), recipe, 4, tmp_path)
+    assert all(torch.equal(value, after[name]) for name, value in resumed.state_dict().items())

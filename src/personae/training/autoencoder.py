@@ -43,6 +43,8 @@ class AutoencoderRecipe:
         kl_weight: weight of the divergence from a standard normal, which keeps latents small.
         noise: standard deviation of the noise on latents, in units of their own spread, that the
             decoder has to bear: a drawn latent is never exact.
+        decoder_only: leave the encoder as it is, so that a model which was taught on its latents
+            stays as it is, and its pictures get sharper.
         seed: of crops and noise.
         save_every: steps between checkpoints.
     """
@@ -54,6 +56,7 @@ class AutoencoderRecipe:
     gradient_weight: float = 1.0
     kl_weight: float = 1e-4
     noise: float = 0.1
+    decoder_only: bool = False
     seed: int = 0
     save_every: int = 200
 
@@ -111,9 +114,9 @@ def train_autoencoder(
         WorkError: the loss is no number any more.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizers = _optimizers(vae)
+    optimizers = _optimizers(vae, recipe)
     step, spent = _resume(vae, optimizers, folder)
-    if step == 0:
+    if step == 0 and not recipe.decoder_only:
         _calm(vae)
     begun, row = time.monotonic(), {}
     vae.train()
@@ -135,17 +138,21 @@ def train_autoencoder(
             _save(vae, optimizers, folder, step, seconds, row)
         if late:
             break
-    vae.eval()
+    vae.eval().requires_grad_(True)
     return row
 
 
 _Optimizers = Sequence[torch.optim.Optimizer]
 
 
-def _optimizers(vae: nn.Module) -> _Optimizers:
-    inner = [p for p in vae.parameters() if p.ndim == 4 and min(p.shape[:2]) > 3]
+def _optimizers(vae: nn.Module, recipe: AutoencoderRecipe) -> _Optimizers:
+    left = ("encoder.", "quant_conv.") if recipe.decoder_only else ()
+    for name, param in vae.named_parameters():
+        param.requires_grad_(not name.startswith(left))
+    taught = [p for p in vae.parameters() if p.requires_grad]
+    inner = [p for p in taught if p.ndim == 4 and min(p.shape[:2]) > 3]
     ids = {id(p) for p in inner}
-    rest = [p for p in vae.parameters() if id(p) not in ids]
+    rest = [p for p in taught if id(p) not in ids]
     return Muon(inner), torch.optim.AdamW(rest, betas=(0.9, 0.99))
 
 
