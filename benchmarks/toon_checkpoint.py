@@ -98,7 +98,11 @@ def cell(row: dict | None) -> str:
 def table(folder: Path, choice: argparse.Namespace, backbone, count: int, alike: bool) -> None:
     scenes = write_truth(folder, count, choice.scenes, alike)
     write_copies(folder, backbone)
-    drawing = Drawing(steps=choice.steps, guidance=choice.guidance)
+    drawing = Drawing(
+        steps=choice.steps,
+        guidance=choice.guidance,
+        reference_guidance=choice.reference_guidance,
+    )
     asked = read_scenes(scenes).scenes
     made = generate(asked, backbone, folder / "drawn", drawing, seeds=choice.seeds)
     kinds = {
@@ -142,6 +146,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=None)
+    parser.add_argument("--reference-guidance", type=float, default=None)
     parser.add_argument("--faces", default="examiner")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--look-alikes", action="store_true")

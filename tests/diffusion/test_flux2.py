@@ -32,7 +32,9 @@ def noise(tiny: Flux2Backbone, count: int, width: int = 96, height: int = 64) ->
 
 
 @torch.no_grad()
-def euler(tiny, prompt, references, latents, times, guidance) -> list[torch.Tensor]:
+def euler(
+    tiny, prompt, references, latents, times, guidance, of_references=1.0
+) -> list[torch.Tensor]:
     """Sampling as the papers write it, from the backbone's parts alone."""
     refs = tuple(
         tiny.encode_image(as_batch([pixels])).repeat(len(latents), 1, 1, 1) for pixels in references
@@ -40,19 +42,37 @@ def euler(tiny, prompt, references, latents, times, guidance) -> list[torch.Tens
     said = Context(tiny.encode_prompt([prompt] * len(latents)), refs)
     unsaid = Context(tiny.encode_prompt([""] * len(latents)), refs)
     x, path = latents, []
+
+    def velocity_of(context: Context) -> torch.Tensor:
+        blind = tiny.predict(x, time, Context(context.text))
+        return blind + of_references * (tiny.predict(x, time, context) - blind)
+
     for now, following in itertools.pairwise(times):
         time = now.expand(len(x))
-        velocity = tiny.predict(x, time, said)
+        velocity = velocity_of(said)
         if guidance > 1:
-            without = tiny.predict(x, time, unsaid)
+            without = velocity_of(unsaid)
             velocity = without + guidance * (velocity - without)
         x = x + (following - now) * velocity
         path.append(x)
     return path
 
 
-@pytest.mark.parametrize(("guidance", "count"), [(1.0, 2), (3.0, 2), (3.0, 0), (1.0, 1)])
-def test_the_pipeline_draws_what_predict_and_times_say(tiny, guidance: float, count: int) -> None:
+@pytest.mark.parametrize(
+    ("guidance", "of_references", "count"),
+    [
+        (1.0, 1.0, 2),
+        (3.0, 1.0, 2),
+        (3.0, 1.0, 0),
+        (1.0, 1.0, 1),
+        (1.0, 2.5, 2),
+        (3.0, 2.0, 1),
+        (3.0, 2.0, 0),
+    ],
+)
+def test_the_pipeline_draws_what_predict_and_times_say(
+    tiny, guidance: float, of_references: float, count: int
+) -> None:
     latents, references, seen = noise(tiny, 2), photos(count), []
     drawn = tiny.draw(
         PROMPT,
@@ -62,9 +82,11 @@ def test_the_pipeline_draws_what_predict_and_times_say(tiny, guidance: float, co
         latents=latents,
         steps=5,
         guidance=guidance,
+        reference_guidance=of_references,
         on_step=lambda step, x: seen.append((step, x.clone())),
     )
-    path = euler(tiny, PROMPT, references, latents, tiny.times(5, 96, 64), guidance)
+    times = tiny.times(5, 96, 64)
+    path = euler(tiny, PROMPT, references, latents, times, guidance, of_references)
     assert [step for step, _ in seen] == [0, 1, 2, 3, 4]
     for (_, theirs), ours in zip(seen, path, strict=True):
         torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=0)
@@ -72,6 +94,17 @@ def test_the_pipeline_draws_what_predict_and_times_say(tiny, guidance: float, co
     assert drawn[0].shape == (64, 96, 3)
     assert drawn[0].dtype == np.uint8
     assert np.abs(np.stack(drawn) - pixels.detach().numpy()).max() <= 1
+
+
+def test_guidance_by_references_ends_with_the_picture(tiny) -> None:
+    settings = {"width": 96, "height": 64, "latents": noise(tiny, 1), "steps": 2, "guidance": 1.0}
+    plain = tiny.draw(PROMPT, photos(1), **settings)
+    strong = tiny.draw(PROMPT, photos(1), **settings, reference_guidance=4.0)
+    assert (strong[0] != plain[0]).any()
+    with pytest.raises(DataError):
+        tiny.draw(PROMPT, [np.zeros((2, 2, 3), np.uint8)], **settings, reference_guidance=4.0)
+    assert not tiny.pipeline.transformer._forward_hooks
+    assert (tiny.draw(PROMPT, photos(1), **settings)[0] == plain[0]).all()
 
 
 def test_a_picture_does_not_depend_on_those_beside_it(tiny) -> None:

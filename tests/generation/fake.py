@@ -82,6 +82,7 @@ class FakeBackbone:
         latents: Tensor,
         steps: int,
         guidance: float,
+        reference_guidance: float = 1.0,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> list[np.ndarray]:
         self.calls.append(

@@ -22,6 +22,7 @@ from tests.generation.fake import LIMITS, FakeBackbone, scenes
         {"steps": 0},
         {"guidance": -1.0},
         {"guidance": float("nan")},
+        {"reference_guidance": -0.5},
         {"gamma": -0.1},
         {"gamma": float("inf")},
         {"init": "warm"},
@@ -38,8 +39,9 @@ def test_what_cannot_be_drawn_is_refused_before_any_work(wrong) -> None:
 
 def test_the_checkpoint_says_what_nobody_else_says() -> None:
     backbone = FakeBackbone()
-    assert Drawing().settled(backbone) == Drawing(steps=5, guidance=2.0)
-    assert Drawing(steps=9, guidance=0.0).settled(backbone) == Drawing(steps=9, guidance=0.0)
+    assert Drawing().settled(backbone) == Drawing(steps=5, guidance=2.0, reference_guidance=1.0)
+    given = Drawing(steps=9, guidance=0.0, reference_guidance=3.0)
+    assert given.settled(backbone) == given
     with pytest.raises(RequestError, match="multiples of 16"):
         Drawing(size=(100, 64)).settled(backbone)
 

@@ -15,10 +15,14 @@ def gap(first: np.ndarray, second: np.ndarray) -> int:
     return int(np.abs(first.astype(int) - second.astype(int)).max())
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_the_last_glimpse_is_the_picture(tiny, tmp_path, guidance: float) -> None:
+@pytest.mark.parametrize(
+    ("guidance", "references"), [(1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (2.0, 2.0)]
+)
+def test_the_last_glimpse_is_the_picture(
+    tiny, tmp_path, guidance: float, references: float
+) -> None:
     (scene,) = scenes(tmp_path, "s")
-    drawing = Drawing(size=(64, 64), steps=3, guidance=guidance)
+    drawing = Drawing(size=(64, 64), steps=3, guidance=guidance, reference_guidance=references)
     glimpses = trace(tiny, scene, 2, drawing)
     times = [glimpse.time for glimpse in glimpses]
     assert len(times) == 4

@@ -50,6 +50,12 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     guidance: Annotated[
         float | None, typer.Option("--guidance", help="1 is none. Default: the model's own.")
     ] = None,
+    reference_guidance: Annotated[
+        float | None,
+        typer.Option(
+            "--reference-guidance", help="Towards the references; as --guidance, and on top of it."
+        ),
+    ] = None,
     size: Annotated[
         str | None, typer.Option("--size", help="WIDTHxHEIGHT. Default: the model's own.")
     ] = None,
@@ -90,6 +96,7 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     drawing = Drawing(
         steps=steps,
         guidance=guidance,
+        reference_guidance=reference_guidance,
         size=_size(size),
         init=_init(init),
         gamma=gamma,

@@ -33,6 +33,7 @@ class Limits:
         steps: sampling steps when nobody says otherwise.
         guidance: guidance scale when nobody says otherwise; 1 is none.
         subject_words: how a prompt names a subject, from ``{noun}`` and its 1-based ``{index}``.
+        reference_guidance: the same, away from what it draws without the references.
     """
 
     max_subjects: int
@@ -43,6 +44,7 @@ class Limits:
     steps: int
     guidance: float
     subject_words: str
+    reference_guidance: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +173,7 @@ class Backbone(Protocol):
         latents: Tensor,
         steps: int,
         guidance: float,
+        reference_guidance: float = 1.0,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> list[np.ndarray]:
         """One picture (H, W, 3) uint8 for each noise of ``latents``, by the diffusers pipeline."""
@@ -211,7 +214,7 @@ def _as_limit(name: str, value: Any) -> Any:
         return tuple((int(width), int(height)) for width, height in value)
     if name == "text_layers":
         return tuple(int(layer) for layer in value)
-    wanted = {"subject_words": str, "guidance": float}.get(name, int)
+    wanted = {"subject_words": str, "guidance": float, "reference_guidance": float}.get(name, int)
     if isinstance(value, bool) or not isinstance(
         value, (int, float) if wanted is float else wanted
     ):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from personae.diffusion.backbone import Context, Limits, write_limits
 from personae.diffusion.flow import flow_estimate, flow_mix, flow_target
 from personae.diffusion.flux2_limits import LORA_TARGETS, klein_limits
+from personae.diffusion.guidance import guided_by_references
 from personae.diffusion.quiet import without_bars
 from personae.errors import DataError, RequestError
 
@@ -224,6 +225,7 @@ class Flux2Backbone:
         latents: Tensor,
         steps: int,
         guidance: float,
+        reference_guidance: float = 1.0,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> list[np.ndarray]:
         """Draw one picture for each noise, all from one prompt and one set of references.
@@ -237,6 +239,7 @@ class Flux2Backbone:
             latents: (B, C, h, w), the noise of each picture.
             steps: sampling steps.
             guidance: classifier-free guidance scale; above 1 each step costs two passes.
+            reference_guidance: the scale of `guided_by_references`; other than 1, each pass is two.
             on_step: told the 0-based step and the latents (B, C, h, w) after it.
 
         Returns:
@@ -249,19 +252,22 @@ class Flux2Backbone:
         shape = self.latent_shape(width, height)
         if tuple(latents.shape[1:]) != shape:
             raise RequestError(f"latents {tuple(latents.shape)}: expected (B, {shape}) for noise")
-        pictures = self.pipeline(
-            image=[self._reference(pixels, k) for k, pixels in enumerate(references, 1)] or None,
-            prompt=prompt,
-            width=width,
-            height=height,
-            num_inference_steps=steps,
-            guidance_scale=1.0 if self.pipeline.config.is_distilled else guidance,
-            num_images_per_prompt=len(latents),
-            latents=latents,
-            max_sequence_length=self.limits.prompt_tokens,
-            text_encoder_out_layers=self.limits.text_layers,
-            callback_on_step_end=None if on_step is None else _teller(on_step, shape),
-        ).images
+        scale = reference_guidance if len(references) else 1.0
+        with guided_by_references(self.pipeline.transformer, shape[1] * shape[2], scale):
+            pictures = self.pipeline(
+                image=[self._reference(pixels, k) for k, pixels in enumerate(references, 1)]
+                or None,
+                prompt=prompt,
+                width=width,
+                height=height,
+                num_inference_steps=steps,
+                guidance_scale=1.0 if self.pipeline.config.is_distilled else guidance,
+                num_images_per_prompt=len(latents),
+                latents=latents,
+                max_sequence_length=self.limits.prompt_tokens,
+                text_encoder_out_layers=self.limits.text_layers,
+                callback_on_step_end=None if on_step is None else _teller(on_step, shape),
+            ).images
         return [np.asarray(picture.convert("RGB"), dtype=np.uint8) for picture in pictures]
 
     def _reference(self, pixels: np.ndarray, index: int) -> Image.Image:

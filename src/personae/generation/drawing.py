@@ -46,6 +46,8 @@ class Drawing:
     Attributes:
         steps: sampling steps; None is the checkpoint's own number.
         guidance: guidance scale; None is the checkpoint's own.
+        reference_guidance: how far to go away from what the model draws without the references,
+            1 is none; None is the checkpoint's own. Identity grows with it, and sameness too.
         size: (width, height) in pixels; None is what `picture_size` says.
         init: ``plain`` noise, or ``mean-shift``: noise shifted towards a collage of the references.
         gamma: how far the mean is shifted (MuDI's gamma; their values are not published).
@@ -60,6 +62,7 @@ class Drawing:
 
     steps: int | None = None
     guidance: float | None = None
+    reference_guidance: float | None = None
     size: tuple[int, int] | None = None
     init: Init = "plain"
     gamma: float = 0.3
@@ -76,8 +79,10 @@ class Drawing:
         for name, value in least.items():
             if value is not None and value < 1:
                 raise RequestError(f"{name} {value}: expected at least 1")
-        if self.guidance is not None and not (math.isfinite(self.guidance) and self.guidance >= 0):
-            raise RequestError(f"guidance {self.guidance}: expected a number from 0; 1 is none")
+        scales = {"guidance": self.guidance, "reference_guidance": self.reference_guidance}
+        for name, scale in scales.items():
+            if scale is not None and not (math.isfinite(scale) and scale >= 0):
+                raise RequestError(f"{name} {scale}: expected a number from 0; 1 is none")
         if not (math.isfinite(self.gamma) and self.gamma >= 0):
             raise RequestError(f"gamma {self.gamma}: expected a number from 0; 0 is plain noise")
         if self.init not in INITS:
@@ -96,11 +101,12 @@ class Drawing:
         limits = backbone.limits
         if self.size is not None:
             backbone.latent_shape(*self.size)
-        return replace(
-            self,
-            steps=limits.steps if self.steps is None else self.steps,
-            guidance=limits.guidance if self.guidance is None else self.guidance,
-        )
+        own = {
+            name: getattr(limits, name)
+            for name in ("steps", "guidance", "reference_guidance")
+            if getattr(self, name) is None
+        }
+        return replace(self, **own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +216,7 @@ def draw_plan(
     differ by a level in one of 10,000 values; batches from two up agree to the bit.
     """
     assert drawing.steps is not None and drawing.guidance is not None
+    assert drawing.reference_guidance is not None
     width, height = plan.size
     num_twins = 2 if len(latents) == 1 and backbone.device.type == "cpu" else 1
     stacked = torch.stack(list(latents) * num_twins)
@@ -221,6 +228,7 @@ def draw_plan(
         latents=stacked.to(backbone.device, backbone.dtype),
         steps=drawing.steps,
         guidance=drawing.guidance,
+        reference_guidance=drawing.reference_guidance,
         on_step=on_step,
     )
     return pictures[: len(latents)]

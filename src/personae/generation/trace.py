@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from personae.diffusion.backbone import Backbone, Context
+from personae.diffusion.guidance import guided
 from personae.generation.drawing import Drawing, Plan, initial_latents, plan_scene
 from personae.subjects.scene import Scene
 
@@ -40,6 +41,7 @@ def trace(
     """
     drawing = (drawing or Drawing()).settled(backbone)
     assert drawing.steps is not None and drawing.guidance is not None
+    assert drawing.reference_guidance is not None
     plan = plan_scene(scene, backbone.limits, drawing)
     contexts = [_context(backbone, plan, plan.prompt)]
     if drawing.guidance > 1:
@@ -49,19 +51,26 @@ def trace(
     times = backbone.times(drawing.steps, *plan.size).to(x)
     glimpses = []
     for now, then in pairwise(times):
-        velocity = _guided(backbone, x, now.expand(1), contexts, drawing.guidance)
+        said = [
+            _by_references(backbone, x, now.expand(1), context, drawing.reference_guidance)
+            for context in contexts
+        ]
+        velocity = said[0]
+        if len(said) == 2:
+            velocity = guided(said[0], said[1], drawing.guidance)
         estimate = backbone.estimate(x, velocity, now.expand(1))
         glimpses.append(Glimpse(float(now), _picture(backbone, estimate)))
         x = x + (then - now) * velocity
     return [*glimpses, Glimpse(float(times[-1]), _picture(backbone, x))]
 
 
-def _guided(
-    backbone: Backbone, x: Tensor, time: Tensor, contexts: list[Context], guidance: float
+def _by_references(
+    backbone: Backbone, x: Tensor, time: Tensor, context: Context, scale: float
 ) -> Tensor:
-    """Classifier-free guidance (arXiv 2205.11487, Eq. 2): away from the empty prompt."""
-    said = [backbone.predict(x, time, context) for context in contexts]
-    return said[0] if len(said) == 1 else said[1] + guidance * (said[0] - said[1])
+    told = backbone.predict(x, time, context)
+    if scale == 1 or not context.references:
+        return told
+    return guided(told, backbone.predict(x, time, Context(context.text)), scale)
 
 
 def _context(backbone: Backbone, plan: Plan, prompt: str) -> Context:

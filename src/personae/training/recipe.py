@@ -108,12 +108,14 @@ class SampleRecipe:
         count: examples on a sheet, of the data's first validation examples.
         steps: sampling steps; None: the model's own.
         guidance: None: the model's own.
+        reference_guidance: None: the model's own.
     """
 
     every: int = 0
     count: int = 8
     steps: int | None = None
     guidance: float | None = None
+    reference_guidance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,9 @@ def draw_examples(
                 guidance=backbone.limits.guidance
                 if settings.guidance is None
                 else settings.guidance,
+                reference_guidance=backbone.limits.reference_guidance
+                if settings.reference_guidance is None
+                else settings.reference_guidance,
             )
     return drawn
 
