@@ -73,7 +73,8 @@ def test_every_flag_reaches_the_rows(pair: SceneFolder, model: Path, tmp_path, c
         if ".lora_B." in name:
             value.data.fill_(0.05)
     save_lora(backbone, tmp_path / "lora")
-    flags = ["--adapter", tmp_path / "lora", "--guidance", 1.5, "--init", "mean-shift"]
+    flags = ["--adapter", tmp_path / "lora", "--guidance", 1.5]
+    flags += ["--reference-guidance", 2.5, "--init", "mean-shift"]
     flags += ["--gamma", 0.4, "--layout", "random", "--relative-size", "cup=0.5", "--best-of", 2]
     command = ["generate", pair.scenes, "--model", model, "--seeds", "3,5", *FAST, *flags]
     assert run(*command, "--out", pair.path / "drawn") == 0
@@ -81,7 +82,8 @@ def test_every_flag_reaches_the_rows(pair: SceneFolder, model: Path, tmp_path, c
     assert {row["seed"] for row in found} == {3, 5}
     row = found[0]
     assert row["adapter"] == f"{tmp_path / 'lora'}@1"
-    assert (row["steps"], row["guidance"], row["width"], row["height"]) == (2, 1.5, 64, 64)
+    assert (row["steps"], row["width"], row["height"]) == (2, 64, 64)
+    assert (row["guidance"], row["reference_guidance"]) == (1.5, 2.5)
     assert row["sampler"] == "FlowMatchEulerDiscreteScheduler"
     assert row["init"] == {"kind": "mean-shift", "gamma": 0.4, "layout": "random"}
     assert row["best_of"]["n"] == len(row["best_of"]["scores"]) == 2

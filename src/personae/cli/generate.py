@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from personae.cli.commands import Commercial, Detector, Embedder, Faces, Json, Root
+from personae.cli.commands import Commercial, Detector, Embedder, Json, Root
 from personae.cli.output import print_json, progress_bar, say
 from personae.compute.device import choose_device
-from personae.diffusion.load import load_backbone
+from personae.diffusion.load import TOONS, load_backbone
 from personae.diffusion.lora import load_lora
 from personae.errors import DataError, RequestError
 from personae.evaluation.eyes import EyesChoice, build_witnesses
@@ -78,7 +78,10 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     best_of: Annotated[
         int, typer.Option("--best-of", help="Draw this many, keep the best matching one.")
     ] = 1,
-    faces: Faces = "dlib",
+    faces: Annotated[
+        str | None,
+        typer.Option("--faces", help="Of --best-of. Default: toons for --model toons, else dlib."),
+    ] = None,
     detector: Detector = "guided",
     embedder: Embedder = "efficientnet-lite0",
     commercial: Commercial = False,
@@ -112,7 +115,12 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     manifest = read_scenes(scenes, root)
     if not manifest.scenes:
         raise DataError(f"{scenes}: no scene that can be drawn; {_first(manifest.problems)}")
-    eyes = EyesChoice(faces=faces, detector=detector, embedder=embedder, commercial=commercial)
+    eyes = EyesChoice(
+        faces=faces or (TOONS if model == TOONS else EyesChoice().faces),
+        detector=detector,
+        embedder=embedder,
+        commercial=commercial,
+    )
     rater = _rater(eyes, manifest.scenes) if best_of > 1 else None
     backbone = load_backbone(
         model, device=choose_device(device), revision=revision, allow_pickle=allow_pickle
