@@ -96,6 +96,9 @@ def scores(name: str, rows: torch.Tensor, pairs: Pairs) -> np.ndarray:
     first, second = rows[pairs.first], rows[pairs.second]
     if name == "dlib":
         return -(first - second).square().sum(1).numpy()
+    if name in {"toons", "examiner"}:
+        embedder = ToonFaceEmbedder() if name == "toons" else Examiner.load().embedder
+        return embedder.agreement(first[:, None], second[:, None])[:, 0, 0].detach().numpy()
     return torch.cosine_similarity(first, second).numpy()
 
 

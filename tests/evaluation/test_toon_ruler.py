@@ -14,12 +14,6 @@ from PIL import Image
 from personae.evaluation.evaluate import Evaluation, evaluate
 from personae.evaluation.eyes import EyesChoice
 from personae.toons import ToonScene, scene, write_scenes
-from personae.vision.toons.shipped import TOON_WEIGHTS
-
-MISSING = {"toon-identity", "examiner-patches", "examiner-figures"} - set(TOON_WEIGHTS)
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"weights that do not ship yet: {sorted(MISSING)}"
-)
 
 Rows = dict[tuple[str, str | None], float | None]
 EYES = ("toons", "examiner")

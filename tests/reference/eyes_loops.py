@@ -7,32 +7,19 @@ import math
 import numpy as np
 
 
-def contrast(unit: np.ndarray, who: list[int], temperature: float) -> float:
-    losses = []
-    for i in range(len(who)):
-        partners = [p for p in range(len(who)) if p != i and who[p] == who[i]]
-        if not partners:
-            continue
-        below = sum(
-            math.exp(float(unit[i] @ unit[a]) / temperature) for a in range(len(who)) if a != i
-        )
-        terms = [
-            math.log(math.exp(float(unit[i] @ unit[p]) / temperature) / below) for p in partners
-        ]
-        losses.append(-sum(terms) / len(terms))
-    return sum(losses) / len(losses)
-
-
-def margin(
-    unit: np.ndarray, proxies: np.ndarray, who: list[int], least: float, scale: float
-) -> float:
-    losses = []
-    for vector, own in zip(unit, who, strict=True):
-        cosines = [float(vector @ proxy) for proxy in proxies]
-        above = math.exp(scale * (cosines[own] - least))
-        others = sum(math.exp(scale * c) for j, c in enumerate(cosines) if j != own)
-        losses.append(-math.log(above / (above + others)))
-    return sum(losses) / len(losses)
+def agreement(first: np.ndarray, second: np.ndarray, sizes: list[int]) -> np.ndarray:
+    made = np.zeros((len(first), len(second)))
+    for i, one in enumerate(first):
+        for j, other in enumerate(second):
+            product, start = 1.0, 0
+            for size in sizes:
+                overlap = 0.0
+                for k in range(start, start + size):
+                    overlap += math.sqrt(one[k] * other[k])
+                product *= min(max(overlap, 1e-3), 1.0)
+                start += size
+            made[i, j] = product ** (1 / len(sizes))
+    return made
 
 
 def area(same: list[float], different: list[float]) -> float:

@@ -11,15 +11,16 @@ from safetensors.torch import load_file
 from personae.errors import RequestError
 from personae.toons.identity import look_alike, split_of, toon
 from personae.training.eyes import EYES_RECIPES, EyesRecipe, train_eyes
-from personae.training.eyes_album import TRAIT_CHOICES, Album, AlbumPlan, album, trait_codes
+from personae.training.eyes_album import Album, AlbumPlan, album, trait_codes
 from personae.training.eyes_batches import crops_of, face_batch
 from personae.training.eyes_dictionary import fit_dictionary, k_means, patches_of
-from personae.training.eyes_features import feature_batch
+from personae.training.eyes_features import moved, random_batch
 from personae.training.eyes_learners import LEARNERS
 from personae.training.eyes_noise import blurred, compressed, damaged, softened
 from personae.training.eyes_trial import verification, verification_pairs
 from personae.vision.toons.embedder import TOON_TEMPLATE
 from personae.vision.toons.networks import Dictionary
+from personae.vision.toons.traits import TRAIT_CHOICES
 
 PLAN = AlbumPlan(split="train", families=3, likes=1)
 
@@ -35,7 +36,7 @@ def pages(albums: Path) -> Album:
 
 
 def small(name: str, **changes: object) -> EyesRecipe:
-    batch = 2 if name in {"toon-identity", "examiner-patches"} else 4
+    batch = 12 if name in {"toon-identity", "examiner-patches"} else 4
     return EyesRecipe(**{"steps": 4, "batch": batch, "plan": PLAN, "seed": 1, **changes})
 
 
@@ -86,10 +87,28 @@ def test_batches_are_a_function_of_seed_and_step(pages: Album) -> None:
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.images, other.images)
     maps = torch.rand(2, len(pages.row), 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    views, same = (feature_batch(pages, 2, 2, 3, 3, 5) for _ in range(2))
+    views, same = (random_batch(pages, 2, 12, 3, 5) for _ in range(2))
     assert torch.equal(views.of(maps), same.of(maps))
-    assert views.of(maps).shape == (12, 4, 3, 3)  # 2 families of 2, 3 views
-    assert sorted(torch.bincount(views.who)[torch.unique(views.who)].tolist()) == [3, 3, 3, 3]
+    assert views.of(maps).shape == (12, 4, 3, 3)
+
+
+def test_faces_at_random_are_those_of_the_album(pages: Album) -> None:
+    made, again = (random_batch(pages, 2, 64, 3, 5) for _ in range(2))
+    assert (made.face == again.face).all() and (made.version == again.version).all()
+    assert made.who.tolist() == pages.who[made.face].tolist()
+    assert made.traits.tolist() == pages.traits[pages.who[made.face]].tolist()
+    assert len(np.unique(made.face)) > len(pages.row) // 2
+
+
+def test_moved_crops_hold_the_same_pixels() -> None:
+    crops = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    made = moved(crops, np.random.default_rng(1))
+    assert torch.equal(made.flatten(2).sort().values, crops.flatten(2).sort().values)
+    kept = [
+        any(torch.equal(one.roll(by, (1, 2)), other) for by in np.ndindex(8, 8))
+        for one, other in zip(crops, made, strict=True)
+    ]
+    assert 0 < sum(kept) < 12  # the others are mirrored
 
 
 def test_faces_of_a_batch_lie_where_they_are(pages: Album) -> None:
@@ -178,7 +197,7 @@ def _same(first: Path, second: Path) -> None:
 def test_a_run_of_another_recipe_is_not_gone_on_with(tmp_path: Path, albums: Path) -> None:
     train_eyes("toon-identity", small("toon-identity", steps=1), tmp_path, albums=albums)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert rows[-1]["step"] == 1 and rows[-1]["contrast"] > 0
+    assert rows[-1]["step"] == 1 and rows[-1]["traits"] > 0
     with pytest.raises(RequestError, match="another recipe"):
         train_eyes("toon-identity", small("toon-identity", seed=2), tmp_path, albums=albums)
     with pytest.raises(RequestError, match="toon-identity"):

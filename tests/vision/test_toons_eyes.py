@@ -11,7 +11,9 @@ from personae.errors import DataError, WeightsError
 from personae.subjects.box import Box
 from personae.subjects.scene import Claim
 from personae.toons import scene
-from personae.training.eyes_trial import sightings
+from personae.training.eyes_album import AlbumPlan, album
+from personae.training.eyes_learners import LEARNERS
+from personae.training.eyes_trial import auc, descriptors, sightings, verification_pairs
 from personae.vision.faces import FaceEyes
 from personae.vision.protocols import Detection
 from personae.vision.toons import (
@@ -35,16 +37,10 @@ DETECTORS = (ToonFaceDetector, ExaminerDetector)
 EMBEDDERS = (ToonFaceEmbedder, ExaminerEmbedder)
 
 
-def needs(*names: str) -> pytest.MarkDecorator:
-    """Skips what needs weights that do not ship yet; see docs/unmeasured.md."""
-    missing = sorted(set(names) - set(TOON_WEIGHTS))
-    return pytest.mark.skipif(bool(missing), reason=f"weights that do not ship yet: {missing}")
-
-
 def test_weights_that_do_not_ship_say_how_to_train_them() -> None:
     with pytest.raises(WeightsError, match=r"python -m personae\.training\.eyes nobody"):
         shipped_path("nobody")
-    assert {"toon-centers", "examiner-regions"} <= set(TOON_WEIGHTS)
+    assert set(TOON_WEIGHTS) == set(LEARNERS)
 
 
 @pytest.mark.parametrize("name", sorted(TOON_WEIGHTS))
@@ -99,7 +95,6 @@ def test_no_toon_no_face(kind) -> None:
         kind().detect(empty.astype(np.float32))
 
 
-@needs("toon-identity", "examiner-patches")
 @pytest.mark.parametrize("kind", EMBEDDERS)
 def test_descriptors_are_unit_vectors_with_a_gradient(kind) -> None:
     eyes = kind()
@@ -114,7 +109,6 @@ def test_descriptors_are_unit_vectors_with_a_gradient(kind) -> None:
         eyes.embed(torch.rand(1, 3, 50, 50))
 
 
-@needs("toon-identity", "examiner-patches")
 @pytest.mark.parametrize(("detector", "embedder"), list(zip(DETECTORS, EMBEDDERS, strict=True)))
 def test_a_toon_is_itself_and_no_stranger(detector, embedder) -> None:
     eyes = FaceEyes(detector(), embedder())
@@ -136,7 +130,18 @@ def test_a_toon_is_itself_and_no_stranger(detector, embedder) -> None:
     assert np.mean(same) - np.mean(other) > 0.7
 
 
-@needs("examiner-patches", "examiner-figures")
+@pytest.mark.parametrize("kind", EMBEDDERS)
+def test_look_alikes_are_told_apart(kind, tmp_path: Path) -> None:
+    """Twenty families whose members differ in one trait; 0.94 and 0.95 of 300 (docs/numbers.md)."""
+    pages = album(AlbumPlan(split="test", families=20, seed=6), tmp_path)
+    pairs, rows, eyes = verification_pairs(pages), descriptors(kind(), pages), kind()
+    said = eyes.agreement(rows[pairs.first][:, None], rows[pairs.second][:, None])
+    values = said[:, 0, 0].detach().numpy()
+    same, alike, strange = (values[pairs.kind == number] for number in range(3))
+    assert auc(same, alike) > 0.9
+    assert auc(same, strange) > 0.99
+
+
 def test_the_examiner_answers_what_it_can_see() -> None:
     judge, right, asked = Examiner.load(), 0, 0
     for seed in range(340, 352):
@@ -150,7 +155,6 @@ def test_the_examiner_answers_what_it_can_see() -> None:
     assert right / asked > 0.8
 
 
-@needs("examiner-patches", "examiner-figures")
 def test_the_examiner_does_not_guess() -> None:
     judge = Examiner.load()
     image = scene(1, count=1, split="test").image

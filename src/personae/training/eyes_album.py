@@ -14,25 +14,14 @@ from safetensors.numpy import load_file, save
 from personae.compute.runs import write_atomic
 from personae.subjects.box import Box
 from personae.toons.compose import compose, stage
-from personae.toons.identity import TRAITS, Split, Toon, identities, look_alike, toon
+from personae.toons.identity import Split, Toon, identities, look_alike, toon
 from personae.toons.places import PLACES, draw_place
 from personae.toons.portrait import Portrait, lit, portrait
 from personae.toons.pose import ACTIONS, WORN, Pose, pose
 from personae.toons.scene import ToonScene, scene
+from personae.vision.toons.traits import TRAIT_CHOICES
 
-__all__ = ["TRAIT_CHOICES", "Album", "AlbumPlan", "album", "trait_codes"]
-
-
-def _trait_choices() -> dict[str, tuple[str, ...]]:
-    seen: dict[str, set[str]] = {"sort": set(TRAITS)}
-    for traits in TRAITS.values():
-        for name, choices in traits.items():
-            seen.setdefault(name, set()).update(choices)
-    return {name: tuple(sorted(choices)) for name, choices in seen.items()}
-
-
-TRAIT_CHOICES: dict[str, tuple[str, ...]] = _trait_choices()
-"""Every trait of any sort of toon, and its choices in the order of their codes."""
+__all__ = ["Album", "AlbumPlan", "album", "trait_codes"]
 
 
 def trait_codes(one: Toon) -> list[int]:

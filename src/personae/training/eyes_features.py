@@ -16,7 +16,13 @@ from personae.training.eyes_batches import crops_of
 from personae.vision.faces.align import FaceTemplate
 from personae.vision.toons.networks import Dictionary
 
-__all__ = ["FeatureBatch", "crop_views", "feature_batch", "feature_maps"]
+__all__ = [
+    "FeatureBatch",
+    "crop_views",
+    "feature_maps",
+    "moved",
+    "random_batch",
+]
 
 _BATCH = 128
 
@@ -51,10 +57,10 @@ def crop_views(
         for one in range(versions):
             rng = np.random.default_rng([seed, 5, one])
             parts = [
-                crops_of(album, faces[start : start + _BATCH], template, rng)
+                (crops_of(album, faces[start : start + _BATCH], template, rng) * 255).round().byte()
                 for start in range(0, len(faces), _BATCH)
             ]
-            made.append(torch.cat([(part * 255).round().byte() for part in parts]))
+            made.append(torch.cat(parts))
         write_atomic(path, save({"crops": torch.stack(made)}))
     return load_file(path)["crops"]
 
@@ -76,21 +82,23 @@ def feature_maps(crops: Tensor, dictionary: Dictionary, folder: Path) -> Tensor:
     return load_file(path)["maps"]
 
 
-def feature_batch(
-    album: Album, versions: int, families: int, views: int, seed: int, step: int
-) -> FeatureBatch:
-    """All identities of some families, ``views`` faces of each, one in a scene among them."""
+def random_batch(album: Album, versions: int, batch: int, seed: int, step: int) -> FeatureBatch:
+    """``batch`` faces of an album, of whomever."""
     rng = np.random.default_rng([seed, step])
-    chosen = rng.choice(int(album.family.max()) + 1, families, replace=False)
-    members = np.flatnonzero(np.isin(album.family, chosen))
-    table = _faces_by_identity(album)
-    faces = np.concatenate([rng.permutation(table[one])[:views] for one in members])
+    return _batch_of(album, rng.integers(len(album.row), size=batch), versions, rng)
+
+
+def _batch_of(
+    album: Album, faces: np.ndarray, versions: int, rng: np.random.Generator
+) -> FeatureBatch:
     version = rng.integers(versions, size=len(faces))
     who = torch.from_numpy(album.who[faces]).long()
     traits = torch.from_numpy(album.traits[album.who[faces]]).long()
     return FeatureBatch(version, faces, who, traits)
 
 
-def _faces_by_identity(album: Album) -> list[np.ndarray]:
-    order = np.argsort(album.who, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(album.who[order])) + 1)
+def moved(crops: Tensor, rng: np.random.Generator, reach: int = 2) -> Tensor:
+    """(B, C, H, W) crops, each perhaps mirrored, all shifted by up to ``reach`` pixels."""
+    down, right = (int(by) for by in rng.integers(-reach, reach + 1, size=2))
+    mirrored = torch.from_numpy(rng.random(len(crops)) < 0.5).view(-1, 1, 1, 1)
+    return torch.where(mirrored, crops.flip(3), crops).roll((down, right), (2, 3))

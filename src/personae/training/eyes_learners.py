@@ -13,23 +13,27 @@ from torch import Tensor, nn
 
 from personae.toons.places import PLACES
 from personae.toons.pose import ACTIONS, WORN
-from personae.training.eyes_album import TRAIT_CHOICES, Album
+from personae.training.eyes_album import Album
 from personae.training.eyes_batches import face_batch
 from personae.training.eyes_dictionary import fit_dictionary
-from personae.training.eyes_features import crop_views, feature_batch, feature_maps
+from personae.training.eyes_features import (
+    crop_views,
+    feature_maps,
+    moved,
+    random_batch,
+)
 from personae.training.eyes_losses import (
     center_loss,
     center_targets,
-    margin_loss,
     region_loss,
     region_targets,
-    supervised_contrast,
     trait_loss,
 )
 from personae.vision.faces.align import FaceTemplate
 from personae.vision.toons.embedder import TOON_TEMPLATE
 from personae.vision.toons.examiner import EXAMINER_TEMPLATE, FIGURE_TEMPLATE
 from personae.vision.toons.networks import BoxNet, CenterNet, FigureNet, IdentityNet, PatchNet
+from personae.vision.toons.traits import TRAIT_SIZES
 
 __all__ = [
     "LEARNERS",
@@ -41,8 +45,6 @@ __all__ = [
     "RegionLearner",
 ]
 
-_SIZES = [len(choices) for choices in TRAIT_CHOICES.values()]
-
 
 class EyesLearner(nn.Module):
     """A ``network`` that is to be shipped, and what it needs to learn."""
@@ -50,6 +52,8 @@ class EyesLearner(nn.Module):
     network: nn.Module
     slow: tuple[str, ...] = ()
     """Parameters whose names start so learn at a tenth of the rate: they sum over many inputs."""
+    muon: bool = False
+    """Does Muon step the inner matrices and filters? It learns more from a crop."""
 
     def prepare(self, album: Album, seed: int, folder: Path) -> None:
         """What is worked out once, before the first step; ``folder`` may keep it."""
@@ -100,25 +104,33 @@ def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, ignore_index=-1)
 
 
-class _DictionaryLearner(EyesLearner):
-    """An embedder behind a dictionary: it learns from maps that are worked out once."""
+class _CropsLearner(EyesLearner):
+    """Learns from aligned crops that are cut out, jittered and damaged once."""
 
     template: FaceTemplate
-    network: FigureNet | IdentityNet | PatchNet
     versions = 2
 
     def prepare(self, album: Album, seed: int, folder: Path) -> None:
         """See `EyesLearner`."""
         faces = self.faces(album)
         self.crops = crop_views(album, self.template, faces, self.versions, seed, folder)
-        dictionary = self.network.dictionary
-        if not bool(dictionary.get_buffer("filters").any()):
-            fit_dictionary(dictionary, self.crops[0, ::6].float() / 255, seed)
-        self.maps = feature_maps(self.crops, dictionary, folder)
 
     def faces(self, album: Album) -> np.ndarray:
         """Which faces it learns from."""
         return np.arange(len(album.row))
+
+
+class _DictionaryLearner(_CropsLearner):
+    """A network behind a dictionary, which is fitted to the crops before the first step."""
+
+    network: FigureNet | PatchNet
+
+    def prepare(self, album: Album, seed: int, folder: Path) -> None:
+        """See `EyesLearner`."""
+        super().prepare(album, seed, folder)
+        dictionary = self.network.dictionary
+        if not bool(dictionary.get_buffer("filters").any()):
+            fit_dictionary(dictionary, self.crops[0, ::6].float() / 255, seed)
 
 
 class FigureLearner(_DictionaryLearner):
@@ -131,8 +143,13 @@ class FigureLearner(_DictionaryLearner):
         super().__init__()
         self.network: FigureNet = FigureNet(1 + len(WORN), 1 + len(ACTIONS))
 
+    def prepare(self, album: Album, seed: int, folder: Path) -> None:
+        """See `EyesLearner`; the dictionary's maps are worked out once."""
+        super().prepare(album, seed, folder)
+        self.maps = feature_maps(self.crops, self.network.dictionary, folder)
+
     def faces(self, album: Album) -> np.ndarray:
-        """See `_DictionaryLearner`; a portrait shows too little."""
+        """See `_CropsLearner`; a portrait shows too little."""
         return np.flatnonzero(album.place[album.picture] >= 0)
 
     def losses(self, album: Album, batch: int, seed: int, step: int) -> dict[str, Tensor]:
@@ -159,60 +176,42 @@ def _codes(codes: np.ndarray) -> Tensor:
     return torch.from_numpy(codes).long()
 
 
-class IdentityLearner(_DictionaryLearner):
-    """`IdentityNet` by supervised contrast, with families of look-alikes in the batch; traits help.
+class _CodeLearner(_CropsLearner):
+    """An embedder that names traits, those of faces at random: look-alikes differ in one of them.
 
-    Source: Khosla et al. 2020, arXiv 2004.11362.
+    A batch of unrelated faces shows most traits at once, and a last phase that pushes look-alikes
+    apart makes the traits' chances, from which codes are made, less true (weights/README.md).
     """
 
-    slow = ("network.whole.weight",)
+    muon = True
+    network: IdentityNet | PatchNet
+
+    def losses(self, album: Album, batch: int, seed: int, step: int) -> dict[str, Tensor]:
+        """See `EyesLearner`; ``batch`` counts faces."""
+        made = random_batch(album, self.versions, batch, seed, step)
+        crops = moved(made.of(self.crops) / 255, np.random.default_rng([seed, step, 1]))
+        logits = self.network.code.logits(self.network.features(_last(crops)))
+        return {"traits": trait_loss(logits, made.traits, TRAIT_SIZES)}
+
+
+class IdentityLearner(_CodeLearner):
+    """`IdentityNet` on traits."""
+
     template = TOON_TEMPLATE
 
     def __init__(self) -> None:
         super().__init__()
         self.network: IdentityNet = IdentityNet()
-        self.traits = nn.Linear(self.network.out.in_features, sum(_SIZES))
-
-    def losses(self, album: Album, batch: int, seed: int, step: int) -> dict[str, Tensor]:
-        """See `EyesLearner`; ``batch`` counts families."""
-        made = feature_batch(album, self.versions, batch, 3, seed, step)
-        seen = self.network.features(made.of(self.maps))
-        unit = F.normalize(self.network.out(seen), dim=1)
-        return {
-            "contrast": supervised_contrast(unit, made.who),
-            "traits": trait_loss(self.traits(seen), made.traits, _SIZES),
-        }
 
 
-class PatchLearner(_DictionaryLearner):
-    """`PatchNet` by classification with a margin among all identities of the album.
+class PatchLearner(_CodeLearner, _DictionaryLearner):
+    """`PatchNet` on traits, behind its dictionary."""
 
-    An identity's place on the sphere is the sum of a learned vector for each of its traits, so
-    what is learned of one identity holds for others. Source: CosFace, arXiv 1801.09414; proxies
-    made of traits are ours.
-    """
-
-    slow = ("network.out.weight",)
     template = EXAMINER_TEMPLATE
 
     def __init__(self) -> None:
         super().__init__()
         self.network: PatchNet = PatchNet()
-        size = self.network.out.out_features
-        self.proxies = nn.Parameter(torch.randn(sum(_SIZES) + 1, size) * 0.1)
-
-    def losses(self, album: Album, batch: int, seed: int, step: int) -> dict[str, Tensor]:
-        """See `EyesLearner`; ``batch`` counts families."""
-        made = feature_batch(album, self.versions, batch, 2, seed, step)
-        proxies = self._identities(torch.from_numpy(album.traits).long())
-        unit = F.normalize(self.network.raw(made.of(self.maps)), dim=1)
-        return {"margin": margin_loss(unit, proxies, made.who)}
-
-    def _identities(self, traits: Tensor) -> Tensor:
-        """(I, T) codes -> (I, D) of length 1."""
-        starts = torch.tensor([0, *_SIZES]).cumsum(0)[:-1]
-        rows = torch.where(traits >= 0, traits + starts, sum(_SIZES))
-        return F.normalize(self.proxies[rows].sum(1), dim=1)
 
 
 def _last(images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +13,8 @@ __all__ = [
     "FaceTargets",
     "center_loss",
     "center_targets",
-    "margin_loss",
     "region_loss",
     "region_targets",
-    "supervised_contrast",
     "trait_loss",
 ]
 
@@ -156,44 +155,13 @@ def _log_iou(said: Tensor, true: Tensor) -> Tensor:
     return (both / (area[0] + area[1] - both)).clamp(min=1e-4).log()
 
 
-def supervised_contrast(unit: Tensor, who: Tensor, temperature: float = 0.1) -> Tensor:
-    r"""Each view should be nearest to the other views of the same identity.
+def trait_loss(logits: Tensor, traits: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Mean cross-entropy of traits: ``logits`` (B, sum of sizes), ``traits`` (B, T).
 
-    .. math:: -\frac{1}{|I|} \sum_{i} \frac{1}{|P_i|} \sum_{p \in P_i}
-              \log \frac{e^{u_i \cdot u_p / \tau}}{\sum_{a \ne i} e^{u_i \cdot u_a / \tau}}
-
-    ``unit`` (B, D) of length 1, ``who`` (B,) identities; views without a partner do not count.
-    Khosla et al. 2020, arXiv 2004.11362, Eq. 2.
+    -1, a trait that cannot be seen, is the last of its choices.
     """
-    logits = unit @ unit.T / temperature
-    itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-    chances = logits.masked_fill(itself, -torch.inf).log_softmax(1).masked_fill(itself, 0.0)
-    partner = (who[:, None] == who[None]) & ~itself
-    count = partner.sum(1)
-    each = -(chances * partner).sum(1) / count.clamp(min=1)
-    return each[count > 0].mean()
-
-
-def margin_loss(
-    unit: Tensor, proxies: Tensor, who: Tensor, margin: float = 0.25, scale: float = 20.0
-) -> Tensor:
-    r"""Classification among identities, each a point on the sphere, with a margin.
-
-    .. math:: -\log \frac{e^{s (\cos_{y} - m)}}{e^{s (\cos_{y} - m)} + \sum_{j \ne y} e^{s \cos_j}}
-
-    ``unit`` (B, D) and ``proxies`` (N, D) of length 1, ``who`` (B,) in [0, N).
-    Wang et al. 2018, arXiv 1801.09414 (CosFace), Eq. 4.
-    """
-    cosine = unit @ proxies.T
-    cosine = cosine - margin * F.one_hot(who, len(proxies)).to(cosine)
-    return F.cross_entropy(scale * cosine, who)
-
-
-def trait_loss(logits: Tensor, traits: Tensor, sizes: list[int]) -> Tensor:
-    """Mean cross-entropy of traits: ``logits`` (B, sum of sizes), ``traits`` (B, T), -1 unseen."""
     losses = [
-        F.cross_entropy(part, traits[:, index], ignore_index=_OTHERS)
-        for index, part in enumerate(torch.split(logits, sizes, 1))
-        if (traits[:, index] >= 0).any()
+        F.cross_entropy(part, traits[:, index] % sizes[index])
+        for index, part in enumerate(torch.split(logits, list(sizes), 1))
     ]
     return torch.stack(losses).mean()

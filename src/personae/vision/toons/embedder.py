@@ -12,7 +12,7 @@ from personae.vision.calibration import Calibration
 from personae.vision.faces.align import FaceTemplate
 from personae.vision.faces.embed import check_crops, pairwise_cosine
 from personae.vision.toons.layers import channels_last
-from personae.vision.toons.networks import IdentityNet
+from personae.vision.toons.networks import IdentityNet, agreement
 from personae.vision.toons.shipped import load_into, shipped_path
 from personae.vision.toons.templates import toon_template
 
@@ -21,7 +21,7 @@ __all__ = ["TOON_CALIBRATION", "TOON_TEMPLATE", "ToonFaceEmbedder"]
 TOON_TEMPLATE = toon_template("toon-64", 64, 3.6, 0.15)
 """64 pixels over 3.6 half heads: hat, hair and clothes lie inside, being part of who a toon is."""
 
-TOON_CALIBRATION = Calibration(midpoint=0.55, width=0.112, source="docs/numbers.md")
+TOON_CALIBRATION = Calibration(midpoint=0.520, width=0.156, source="docs/numbers.md")
 
 
 @lru_cache(maxsize=4)
@@ -30,10 +30,11 @@ def _net(path: Path, device: str) -> IdentityNet:
 
 
 class ToonFaceEmbedder:
-    """An aligned crop of 64 pixels to 64 numbers of length 1, behind the `FaceEmbedder` protocol.
+    """An aligned crop of 64 pixels to 181 numbers of length 1, behind the `FaceEmbedder` protocol.
 
-    Compared by cosine; the calibrated similarity was fitted on validation identities
-    (docs/numbers.md). Differentiable in the pixels.
+    `similarity` is the `agreement` of the traits, calibrated on validation identities
+    (docs/numbers.md); `cosine`, for official protocols, that of the codes. Differentiable in the
+    pixels.
 
     Args:
         device: where to compute.
@@ -56,7 +57,7 @@ class ToonFaceEmbedder:
         self._net = _net(weights or shipped_path(self.name), str(self.device))
 
     def embed(self, crops: Tensor) -> Tensor:
-        """(B, 3, 64, 64) RGB in [0, 1] -> (B, 64) float32 of length 1; differentiable.
+        """(B, 3, 64, 64) RGB in [0, 1] -> (B, 181) float32 of length 1; differentiable.
 
         Raises:
             DataError: crops of another shape.
@@ -70,6 +71,10 @@ class ToonFaceEmbedder:
         """See `Embedder`."""
         return pairwise_cosine(first, second)
 
+    def agreement(self, first: Tensor, second: Tensor) -> Tensor:
+        """(N, D) and (M, D) descriptors -> (N, M) in [0.001, 1], see `agreement`."""
+        return agreement(first, second)
+
     def similarity(self, first: Tensor, second: Tensor) -> Tensor:
         """See `Embedder`."""
-        return self.calibration(self.cosine(first, second))
+        return self.calibration(self.agreement(first, second))

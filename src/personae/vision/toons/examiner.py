@@ -20,7 +20,7 @@ from personae.vision.faces.embed import FaceEyes, check_crops, pairwise_cosine
 from personae.vision.protocols import Answer, Detection
 from personae.vision.toons.finding import enough, prepared, regions_to_faces, without_overlap
 from personae.vision.toons.layers import channels_last
-from personae.vision.toons.networks import BoxNet, FigureNet, PatchNet
+from personae.vision.toons.networks import BoxNet, FigureNet, PatchNet, agreement
 from personae.vision.toons.shipped import load_into, shipped_path
 from personae.vision.toons.templates import toon_template
 
@@ -41,7 +41,7 @@ EXAMINER_TEMPLATE = toon_template("toon-72", 72, 4.0, 0.25)
 FIGURE_TEMPLATE = toon_template("toon-figure", 64, 5.6, 0.3)
 """64 pixels over 5.6 half heads: the whole figure."""
 
-EXAMINER_CALIBRATION = Calibration(midpoint=0.463, width=0.114, source="docs/numbers.md")
+EXAMINER_CALIBRATION = Calibration(midpoint=0.496, width=0.164, source="docs/numbers.md")
 
 NOTHING = "nothing"
 """The answer for a toon that wears or does nothing worth a word."""
@@ -112,9 +112,11 @@ class ExaminerDetector:
 
 
 class ExaminerEmbedder:
-    """An aligned crop of 72 pixels to 96 numbers (`PatchNet`), behind `FaceEmbedder`.
+    """An aligned crop of 72 pixels to 181 numbers (`PatchNet`), behind `FaceEmbedder`.
 
-    Compared by cosine; the calibration was fitted on validation identities (docs/numbers.md).
+    `similarity` is the `agreement` of the traits, calibrated on validation identities
+    (docs/numbers.md); `cosine`, for official protocols, that of the codes. Differentiable in the
+    pixels.
 
     Raises:
         WeightsError: the file is missing, damaged, or of another network.
@@ -133,7 +135,7 @@ class ExaminerEmbedder:
         self._net = _patch_net(weights or shipped_path(self.name), str(self.device))
 
     def embed(self, crops: Tensor) -> Tensor:
-        """(B, 3, 72, 72) RGB in [0, 1] -> (B, 96) float32 of length 1; differentiable.
+        """(B, 3, 72, 72) RGB in [0, 1] -> (B, 181) float32 of length 1; differentiable.
 
         Raises:
             DataError: crops of another shape.
@@ -146,9 +148,13 @@ class ExaminerEmbedder:
         """See `Embedder`."""
         return pairwise_cosine(first, second)
 
+    def agreement(self, first: Tensor, second: Tensor) -> Tensor:
+        """(N, D) and (M, D) descriptors -> (N, M) in [0.001, 1], see `agreement`."""
+        return agreement(first, second)
+
     def similarity(self, first: Tensor, second: Tensor) -> Tensor:
         """See `Embedder`."""
-        return self.calibration(self.cosine(first, second))
+        return self.calibration(self.agreement(first, second))
 
 
 class ExaminerReader:

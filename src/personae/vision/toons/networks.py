@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from personae.vision.toons.layers import Attention, Bottleneck, Residual, conv_norm
+from personae.vision.toons.traits import TRAIT_SIZES
 
-__all__ = ["BoxNet", "CenterNet", "Dictionary", "FigureNet", "IdentityNet", "PatchNet"]
+__all__ = [
+    "BoxNet",
+    "CenterNet",
+    "Dictionary",
+    "FigureNet",
+    "IdentityNet",
+    "PatchNet",
+    "TraitCode",
+    "agreement",
+    "code_of",
+]
 
 
 class CenterNet(nn.Module):
@@ -85,27 +98,92 @@ class Dictionary(nn.Module):
         )
 
 
-class IdentityNet(nn.Module):
-    """An aligned crop to a unit vector: a dictionary, read place by place by two small layers."""
+def code_of(chances: Sequence[Tensor]) -> Tensor:
+    r"""Chances of each trait's choices as one vector of length 1: T times (..., K_t) -> (..., D).
 
-    def __init__(self, width: int = 64, inner: int = 128, size: int = 64) -> None:
+    .. math:: c_{t,k} = \sqrt{p_t(k) / T}, \qquad
+              c \cdot c' = \frac{1}{T} \sum_t \sum_k \sqrt{p_t(k) \, p'_t(k)}
+
+    so the cosine is the mean of the traits' Bhattacharyya coefficients.
+
+    >>> sure, unsure = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]])
+    >>> round(float(code_of([sure, sure]) @ code_of([sure, unsure]).T), 3)
+    0.854
+    """
+    # The derivative of a root is without bound at 0.
+    roots = [part.clamp(min=1e-6).sqrt() for part in chances]
+    return F.normalize(torch.cat(roots, -1), dim=-1)
+
+
+def agreement(first: Tensor, second: Tensor, sizes: Sequence[int] = TRAIT_SIZES) -> Tensor:
+    r"""How surely two codes show the same in every trait: (..., N, D), (..., M, D) -> (..., N, M).
+
+    .. math:: a = \Big( \prod_t \max(b_t, 10^{-3}) \Big)^{1/T}, \qquad
+              b_t = \sum_k \sqrt{p_t(k) \, p'_t(k)}
+
+    in [0.001, 1]: the geometric mean of the overlaps whose arithmetic mean is the cosine. One trait
+    that surely differs tells two apart, however alike the rest; the cosine drowns it among traits
+    that are only guessed (docs/numbers.md). Differentiable.
+
+    >>> a = code_of([torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]])])
+    >>> b = code_of([torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])])
+    >>> round(float(agreement(a, b, [2, 2])), 3), round(float(a @ b.mT), 3)
+    (0.045, 0.501)
+    """
+    parts = (torch.split(codes, list(sizes), -1) for codes in (first, second))
+    overlaps = [one @ other.mT * len(sizes) for one, other in zip(*parts, strict=True)]
+    return torch.stack(overlaps).clamp(1e-3, 1.0).log().mean(0).exp()
+
+
+class TraitCode(nn.Module):
+    """What was seen to a unit vector: how likely each choice of each trait is, see `code_of`."""
+
+    def __init__(self, wide: int, sizes: Sequence[int] = TRAIT_SIZES) -> None:
         super().__init__()
-        self.dictionary = Dictionary(112, 24, 6, 2, 10)
-        self.even = nn.BatchNorm2d(self.dictionary.channels)
-        self.near = nn.Sequential(
-            conv_norm(self.dictionary.channels, width, 1), conv_norm(width, width)
+        self.sizes = list(sizes)
+        self.logits = nn.Linear(wide, sum(sizes))
+
+    def forward(self, *views: Tensor) -> Tensor:
+        """Views of the same faces, each (B, wide) -> (B, sum of sizes) of length 1.
+
+        The chances are the means of what the views give.
+        """
+        said = torch.split(torch.stack([self.logits(seen) for seen in views]), self.sizes, 2)
+        return code_of([part.softmax(2).mean(0) for part in said])
+
+
+class IdentityNet(nn.Module):
+    """An aligned crop to a unit vector: a residual trunk down to 8x8 places, read as a whole.
+
+    Every place keeps its own weights at the end, for in an aligned crop a brow is where brows are.
+    Source: He et al. 2016, arXiv 1512.03385.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (24, 56, 112), inner: int = 256) -> None:
+        super().__init__()
+        a, b, c = widths
+        self.trunk = nn.Sequential(
+            conv_norm(3, a, 5, 2),
+            Residual(a),
+            conv_norm(a, b, 3, 2),
+            Residual(b),
+            conv_norm(b, c, 3, 2),
+            Residual(c),
+            conv_norm(c, 32, 1),
         )
-        self.whole = nn.Linear(width * 100, inner)
+        self.whole = nn.Linear(32 * 64, inner, bias=False)
         self.norm = nn.BatchNorm1d(inner)
-        self.out = nn.Linear(inner, size)
+        self.code = TraitCode(inner)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """(B, 3, 64, 64) in [0, 1] -> (B, 64) of length 1."""
-        return F.normalize(self.out(self.features(self.dictionary(crops))), dim=1)
+        """(B, 3, 64, 64) in [0, 1] -> (B, D) of length 1."""
+        # A mirrored face has the same traits, and is misread in another way.
+        code: Tensor = self.code(self.features(crops), self.features(crops.flip(3)))
+        return code
 
-    def features(self, maps: Tensor) -> Tensor:
-        """(B, channels, 10, 10) of the dictionary -> (B, 128) before the last layer."""
-        return F.relu(self.norm(self.whole(self.near(self.even(maps)).flatten(1))))
+    def features(self, crops: Tensor) -> Tensor:
+        """(B, 3, 64, 64) in [0, 1] -> (B, 256), from which the traits are read."""
+        return F.relu(self.norm(self.whole(self.trunk(crops * 2 - 1).flatten(1))))
 
 
 class FigureNet(nn.Module):
@@ -185,7 +263,7 @@ def _stage(wide_in: int, wide_out: int, depth: int) -> nn.Sequential:
 class PatchNet(nn.Module):
     """An aligned crop to a unit vector: places of a dictionary that attend to one another."""
 
-    def __init__(self, width: int = 112, depth: int = 3, heads: int = 4, size: int = 96) -> None:
+    def __init__(self, width: int = 112, depth: int = 3, heads: int = 4) -> None:
         super().__init__()
         self.dictionary = Dictionary(128, 16, 5, 2, 9)
         self.even = nn.BatchNorm2d(self.dictionary.channels)
@@ -194,15 +272,16 @@ class PatchNet(nn.Module):
         self.layers = nn.Sequential(*(Attention(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.narrow = nn.Linear(width, 24)
-        self.out = nn.Linear(24 * 81, size)
+        self.code = TraitCode(24 * 81)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """(B, 3, 72, 72) in [0, 1] -> (B, 96) of length 1."""
-        return F.normalize(self.raw(self.dictionary(crops)), dim=1)
+        """(B, 3, 72, 72) in [0, 1] -> (B, D) of length 1."""
+        # A mirrored face has the same traits, and is misread in another way.
+        code: Tensor = self.code(self.features(crops), self.features(crops.flip(3)))
+        return code
 
-    def raw(self, maps: Tensor) -> Tensor:
-        """(B, channels, 9, 9) of the dictionary -> (B, 96) before it is brought to length 1."""
-        tokens = self.tokens(self.even(maps)).flatten(2).transpose(1, 2)
-        seen = self.narrow(self.norm(self.layers(tokens + self.places)))
-        out: Tensor = self.out(seen.flatten(1))
-        return out
+    def features(self, crops: Tensor) -> Tensor:
+        """(B, 3, 72, 72) in [0, 1] -> (B, 24 * 81), what each place has to say."""
+        tokens = self.tokens(self.even(self.dictionary(crops))).flatten(2).transpose(1, 2)
+        seen: Tensor = self.narrow(self.norm(self.layers(tokens + self.places)))
+        return seen.flatten(1)

@@ -21,9 +21,9 @@ Net = TypeVar("Net", bound=nn.Module)
 
 _SHA256 = {
     "toon-centers": "4f07e97b90a0d8d000c4fd3f190e194376ebb1ebc7292db14dfc1551b5df533b",
-    "toon-identity": "7699c26e777ccc28df2a75f3218b4bebc42e6415bc388beb5bc067907bf9e0dd",
+    "toon-identity": "ce9b61d62cb6f9aafbdb86c3ee9442571d101e139aa08a962a631d211bbdae73",
     "examiner-regions": "d8630427f18a998d62e1cf34ff6afe2dd6c843c61642886f4fe476ca0e958d8b",
-    "examiner-patches": "394141c358953f3e117c69a29b3aa7d0ee8b925e7c1fe439458a3524450d3ea9",
+    "examiner-patches": "b93f5cf7d6e63fec39cf3b97833665aabeee964c547e9f80a0996473aa0cfaa8",
     "examiner-figures": "68d307e17400b6f27229802f299df9d96ad4fbd4122b4377080a4ec31ef7666c",
 }
 
