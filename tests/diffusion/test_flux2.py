@@ -221,6 +221,13 @@ def test_a_saved_backbone_is_the_same_when_loaded(tiny, batch, tmp_path: Path) -
     assert copy.tokenize([PROMPT])[0].tolist() == tiny.tokenize([PROMPT])[0].tolist()
 
 
+def test_a_saved_folder_says_nothing_of_where_it_came_from(tiny, tmp_path: Path) -> None:
+    tiny.save(tmp_path / "first")
+    load_backbone(tmp_path / "first").save(tmp_path / "second")
+    for path in (tmp_path / "second").rglob("*.json"):
+        assert str(tmp_path) not in path.read_text(), path
+
+
 def test_an_adapter_is_not_saved_into_the_weights(fresh, tmp_path: Path) -> None:
     add_lora(fresh, 2, 2)
     with pytest.raises(RequestError, match="merge_lora"):

@@ -8,6 +8,7 @@ agrees with.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -294,7 +295,16 @@ class Flux2Backbone:
             )
         with without_bars():
             self.pipeline.save_pretrained(folder, safe_serialization=True)
+        _forget_folders(folder)
         write_limits(folder, self.limits)
+
+
+def _forget_folders(folder: Path) -> None:
+    """Take out where on this machine the parts came from: nobody else's business."""
+    for path in folder.rglob("*.json"):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if facts.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def _nearest(side: int, multiple: int) -> int:
