@@ -27,8 +27,11 @@ format: $(STAMP)
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-demo: demo-photos
+# Draws toons that the checkpoint never saw, scores them, writes the report.
+demo: $(STAMP)
+	$(RUN)/python examples/02_draw_toons.py demo-out
 
+# Scores pictures made of real photographs.
 demo-photos: $(STAMP)
 	$(RUN)/python examples/01_demo_photos.py demo-out
 
