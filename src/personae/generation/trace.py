@@ -83,7 +83,7 @@ def _context(backbone: Backbone, plan: Plan, prompt: str) -> Context:
 
 def _tensor(picture: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 as (1, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 
 def _picture(backbone: Backbone, latents: Tensor) -> np.ndarray:
