@@ -36,6 +36,8 @@ def drawing_of(gamma: float, in_context: bool) -> Drawing:
 
 
 def cell(row: dict) -> str:
+    if row["mean"] is None or row["ci95"] is None:
+        return "-"
     return "{:.3f} [{:.3f}, {:.3f}]".format(row["mean"], *row["ci95"])
 
 

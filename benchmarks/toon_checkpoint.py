@@ -91,6 +91,8 @@ def share_with_all(out: Path) -> tuple[float, float, float]:
 def cell(row: dict | None) -> str:
     if row is None or row["mean"] is None:
         return "-"
+    if row["ci95"] is None:
+        return f"{row['mean']:.3f} (n {row['n']})"
     low, high = row["ci95"]
     return f"{row['mean']:.3f} [{low:.3f}, {high:.3f}]"
 
