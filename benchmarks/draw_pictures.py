@@ -4,7 +4,8 @@
 
 Both draw the same pictures (one scene of two subjects, the same noise) by turns, in one run; the
 loop calls the pipeline once a picture and writes PNGs. Without --model it is a random model of the
-toon checkpoint's sizes. The first turn checks that the two draw the same.
+toon checkpoint's sizes. Guidance by the references, which the pipeline lacks, is off. The first
+turn checks that the two draw the same.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def main() -> None:
 
 def measure(backbone: Flux2Backbone, folder: Path, options: argparse.Namespace) -> None:
     scene = pair(folder, backbone.limits.reference_px)
-    drawing = Drawing(steps=options.steps).settled(backbone)
+    drawing = Drawing(steps=options.steps, reference_guidance=1.0).settled(backbone)
     plan = plan_scene(scene, backbone.limits, drawing)
     width, height = plan.size
 

@@ -24,7 +24,7 @@ from personae.generation import Drawing, generate, trace
 from personae.subjects.manifest import read_scenes
 from personae.toons import scene, write_scenes
 
-GAMMAS = (0.0, 0.15, 0.3, 0.6)
+GAMMAS = (0.0, 0.15, 0.3, 0.6, 1.5)
 METRICS = ("presence", "strict_id_similarity", "strict_id_confusion", "prompt_fidelity")
 SHOWN = (0, 1, 2, 4, 6, 9, 13, 20)
 

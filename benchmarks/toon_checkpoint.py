@@ -75,17 +75,38 @@ def measured(scenes: Path, images: Path, out: Path, faces: str) -> dict[str, dic
     return {row["metric"]: row for row in rows}
 
 
-def share_with_all(out: Path) -> tuple[float, float, float]:
-    """Pictures in which everybody is there, with a bootstrap interval over pictures."""
+KINDS = ("count", "place", "relation", "wears", "action")
+
+
+def rows_of(out: Path, metric: str) -> list[dict]:
+    lines = (out / "results.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["metric"] == metric]
+
+
+def share_with_all(out: Path) -> str:
+    """Pictures in which everybody is there."""
     there: dict[tuple, list[float]] = {}
-    for line in (out / "results.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        if row["metric"] == "presence" and row["value"] is not None:
+    for row in rows_of(out, "presence"):
+        if row["value"] is not None:
             there.setdefault((row["scene"], row["seed"]), []).append(row["value"])
     whole = np.array([min(values) > 0 for values in there.values()], float)
-    rng = np.random.default_rng(0)
-    means = [rng.choice(whole, len(whole)).mean() for _ in range(2000)]
-    return float(whole.mean()), *(float(v) for v in np.quantile(means, (0.025, 0.975)))
+    return shares(whole, np.ones(len(whole)))
+
+
+def share_kept(out: Path, kind: str) -> str:
+    """Claims of one kind that the pictures keep."""
+    rows = [row["details"]["kinds"] for row in rows_of(out, "prompt_fidelity")]
+    counts = np.array([row[kind] for row in rows if kind in row], float).reshape(-1, 2)
+    return shares(counts[:, 0], counts[:, 1])
+
+
+def shares(part: np.ndarray, whole: np.ndarray) -> str:
+    """Sum over sum, with a bootstrap interval over pictures."""
+    if not len(whole):
+        return "-"
+    chosen = np.random.default_rng(0).integers(len(whole), size=(2000, len(whole)))
+    low, high = np.quantile(part[chosen].sum(1) / whole[chosen].sum(1), (0.025, 0.975))
+    return f"{part.sum() / whole.sum():.3f} [{low:.3f}, {high:.3f}]"
 
 
 def cell(row: dict | None) -> str:
@@ -125,10 +146,10 @@ def table(folder: Path, choice: argparse.Namespace, backbone, count: int, alike:
     print("| metric | " + " | ".join(kinds) + " |\n" + "|---" * (len(kinds) + 1) + "|")
     for metric in METRICS:
         print(f"| {metric} | " + " | ".join(cell(r.get(metric)) for r in results.values()) + " |")
-    shares = [share_with_all(folder / f"rows-{name}-{choice.faces}") for name in kinds]
-    print(
-        "| all present | " + " | ".join("{:.3f} [{:.3f}, {:.3f}]".format(*s) for s in shares) + " |"
-    )
+    folders = [folder / f"rows-{name}-{choice.faces}" for name in kinds]
+    print("| all present | " + " | ".join(map(share_with_all, folders)) + " |")
+    for kind in KINDS:
+        print(f"| claims: {kind} | " + " | ".join(share_kept(out, kind) for out in folders) + " |")
     drawn, top, chance = (
         results[name]["strict_id_similarity"]["mean"] for name in ("drawn", "ceiling", "strangers")
     )
