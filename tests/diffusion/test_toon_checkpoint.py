@@ -56,8 +56,8 @@ def test_it_draws_unseen_toons_from_their_references(model: Backbone, tmp_path: 
         found += len(rows)
         own.append(assigned(rows, known[number]))
         strange.append(assigned(rows, known[(number + 1) % len(known)]))
-    assert found >= 12
-    assert np.mean(own) > np.mean(strange) + 0.05
+    assert found >= 14
+    assert np.mean(own) > np.mean(strange) + 0.1
 
 
 def assigned(rows: Sequence[Tensor], references: Sequence[Tensor]) -> float:

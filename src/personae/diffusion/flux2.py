@@ -253,8 +253,8 @@ class Flux2Backbone:
         shape = self.latent_shape(width, height)
         if tuple(latents.shape[1:]) != shape:
             raise RequestError(f"latents {tuple(latents.shape)}: expected (B, {shape}) for noise")
-        scale = reference_guidance if len(references) else 1.0
-        with guided_by_references(self.pipeline.transformer, shape[1] * shape[2], scale):
+        num_tokens = shape[1] * shape[2]
+        with guided_by_references(self.pipeline.transformer, num_tokens, reference_guidance):
             pictures = self.pipeline(
                 image=[self._reference(pixels, k) for k, pixels in enumerate(references, 1)]
                 or None,

@@ -16,13 +16,7 @@ from personae.training.eyes_batches import crops_of
 from personae.vision.faces.align import FaceTemplate
 from personae.vision.toons.networks import Dictionary
 
-__all__ = [
-    "FeatureBatch",
-    "crop_views",
-    "feature_maps",
-    "moved",
-    "random_batch",
-]
+__all__ = ["FeatureBatch", "crop_views", "feature_maps", "moved", "random_batch"]
 
 _BATCH = 128
 
@@ -85,13 +79,8 @@ def feature_maps(crops: Tensor, dictionary: Dictionary, folder: Path) -> Tensor:
 def random_batch(album: Album, versions: int, batch: int, seed: int, step: int) -> FeatureBatch:
     """``batch`` faces of an album, of whomever."""
     rng = np.random.default_rng([seed, step])
-    return _batch_of(album, rng.integers(len(album.row), size=batch), versions, rng)
-
-
-def _batch_of(
-    album: Album, faces: np.ndarray, versions: int, rng: np.random.Generator
-) -> FeatureBatch:
-    version = rng.integers(versions, size=len(faces))
+    faces = rng.integers(len(album.row), size=batch)
+    version = rng.integers(versions, size=batch)
     who = torch.from_numpy(album.who[faces]).long()
     traits = torch.from_numpy(album.traits[album.who[faces]]).long()
     return FeatureBatch(version, faces, who, traits)

@@ -138,17 +138,17 @@ def agreement(first: Tensor, second: Tensor, sizes: Sequence[int] = TRAIT_SIZES)
 class TraitCode(nn.Module):
     """What was seen to a unit vector: how likely each choice of each trait is, see `code_of`."""
 
-    def __init__(self, wide: int, sizes: Sequence[int] = TRAIT_SIZES) -> None:
+    def __init__(self, wide: int) -> None:
         super().__init__()
-        self.sizes = list(sizes)
-        self.logits = nn.Linear(wide, sum(sizes))
+        self.logits = nn.Linear(wide, sum(TRAIT_SIZES))
 
     def forward(self, *views: Tensor) -> Tensor:
-        """Views of the same faces, each (B, wide) -> (B, sum of sizes) of length 1.
+        """Views of the same faces, each (B, wide) -> (B, D) of length 1.
 
         The chances are the means of what the views give.
         """
-        said = torch.split(torch.stack([self.logits(seen) for seen in views]), self.sizes, 2)
+        logits = torch.stack([self.logits(seen) for seen in views])
+        said = torch.split(logits, list(TRAIT_SIZES), 2)
         return code_of([part.softmax(2).mean(0) for part in said])
 
 
