@@ -19,8 +19,8 @@ from PIL import Image
 from personae.compute.runs import read_json
 from personae.diffusion.load import load_backbone
 from personae.evaluation.evaluate import Evaluation, evaluate
-from personae.evaluation.eyes import EyesChoice
 from personae.generation import Drawing, generate, trace
+from personae.metrics.witnesses import EyesChoice
 from personae.subjects.manifest import read_scenes
 from personae.toons import scene, write_scenes
 

@@ -24,7 +24,7 @@ from skimage import data
 from timing import print_ratio, seconds
 
 from personae.evaluation.evaluate import Evaluation, evaluate
-from personae.evaluation.eyes import EyesChoice
+from personae.metrics.witnesses import EyesChoice
 from personae.vision.faces import DlibFaceDetector
 
 NUM_PICTURES = 200

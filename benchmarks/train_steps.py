@@ -25,6 +25,7 @@ from personae.data.latents import encode_examples
 from personae.diffusion.backbone import Limits
 from personae.diffusion.flux2 import Flux2Backbone
 from personae.diffusion.klein import KleinConfig, new_klein, train_tokenizer
+from personae.training.methods import Finetuning
 from personae.training.processes import Ranks
 from personae.training.recipe import (
     DataRecipe,
@@ -33,7 +34,7 @@ from personae.training.recipe import (
     ToonsRecipe,
     TrainingRecipe,
 )
-from personae.training.session import Finetuning
+from personae.training.session import Session
 
 
 def make_backbone(tokens: int, device: str = "cpu") -> Flux2Backbone:
@@ -85,7 +86,7 @@ def make_recipe(args: argparse.Namespace, folder: Path) -> Recipe:
 def measure_steps(args: argparse.Namespace, folder: Path) -> None:
     recipe = make_recipe(args, folder)
     backbone = make_backbone(args.tokens, args.device)
-    run = Finetuning(recipe, folder / "run", Ranks(torch.device(args.device)), backbone)
+    run = Session(recipe, folder / "run", Ranks(torch.device(args.device)), backbone)
     start = time.perf_counter()
     run.take_step()
     print(f"first step {time.perf_counter() - start:.1f} s")
@@ -94,7 +95,7 @@ def measure_steps(args: argparse.Namespace, folder: Path) -> None:
     whole, wall = both[clock], both[1]
 
     def passes() -> None:
-        run._pass(0)
+        Finetuning().passes(run)
 
     parts = {"forward and backward": timed(passes, args.steps)[clock]}
     for optimizer in run.optimizers:

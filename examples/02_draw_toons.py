@@ -10,8 +10,8 @@ from personae.cli.output import number, print_table
 from personae.compute.runs import read_json
 from personae.diffusion.load import load_backbone
 from personae.evaluation.evaluate import Evaluation, evaluate
-from personae.evaluation.eyes import EyesChoice
 from personae.generation import generate
+from personae.metrics.witnesses import EyesChoice
 from personae.report import write_report
 from personae.subjects.manifest import read_scenes
 from personae.toons import scene, write_scenes

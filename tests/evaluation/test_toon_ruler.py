@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from personae.evaluation.evaluate import Evaluation, evaluate
-from personae.evaluation.eyes import EyesChoice
+from personae.metrics.witnesses import EyesChoice
 from personae.toons import ToonScene, scene, write_scenes
 
 Rows = dict[tuple[str, str | None], float | None]

@@ -78,6 +78,7 @@ def store() -> LatentStore:
     tokens = torch.arange(5, dtype=torch.int32)[:, None].expand(5, 3).contiguous() + 10
     bucket = Bucket(
         ("e0", "e1", "e2", "e3", "e4"),
+        (0, 1, 2, 3, 4),
         image,
         (100 + image, 200 + image),
         tokens,

@@ -22,9 +22,10 @@ from personae.diffusion.load import load_backbone
 from personae.errors import DataError, RequestError, WorkError
 from personae.training.checkpoint import checkpoints
 from personae.training.finetune import finetune
+from personae.training.methods import Finetuning
 from personae.training.processes import Ranks
 from personae.training.recipe import Recipe
-from personae.training.session import Finetuning
+from personae.training.session import Session
 from personae.training.stopping import Stop
 from tests.training.conftest import MakeRecipe
 
@@ -44,7 +45,7 @@ def last(out: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {name: load_file(folder / f"{name}.safetensors") for name in names}
 
 
-def fixed_loss(run: Finetuning) -> float:
+def fixed_loss(run: Session) -> float:
     """Mean loss of all examples at fixed times and noise."""
     from personae.training.batches import collate, draws_for
     from personae.training.objective import flow_matching_loss
@@ -68,7 +69,7 @@ def test_the_loss_falls_on_a_few_examples(
         training={"steps": 40, "caption_dropout": 0.0, "train_text_encoder": True},
         optimizer={"name": name, "lr": 5e-3},
     )
-    run = Finetuning(recipe, tmp_path / "run", Ranks(torch.device("cpu")), backbone)
+    run = Session(recipe, tmp_path / "run", Ranks(torch.device("cpu")), backbone)
     before = fixed_loss(run)
     run.resume()
     run.train(Stop(None))
@@ -120,29 +121,39 @@ def test_the_log_of_a_resumed_run_is_that_of_a_whole_one(
     assert [row["step"] for row in rows(tmp_path / "parts")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_bad_example_is_named_and_the_weights_are_not_touched(
+def test_a_bad_example_is_skipped_and_named_until_there_are_too_many(
     make_recipe: MakeRecipe, backbone: Backbone, tmp_path: Path
 ) -> None:
-    recipe = make_recipe(training={"batch_size": 6})
-    run = Finetuning(recipe, tmp_path / "run", Ranks(torch.device("cpu")), backbone)
+    recipe = make_recipe(training={"batch_size": 6, "max_skipped": 2})
+    run = Session(recipe, tmp_path / "run", Ranks(torch.device("cpu")), backbone)
     run.resume()
     name, rows_ = next(run.plan[k] for k in range(len(run.plan)) if len(run.plan[k][1]) == 4)
-    run.store.buckets[name].image[2, 0, 0, 0] = float("nan")
-    before = {key: param.detach().clone() for key, param in run.params.items()}
-    with pytest.raises(WorkError, match=r"loss of e2 is not finite.*--resume"):
-        for _ in range(len(run.plan)):
-            before = {key: param.detach().clone() for key, param in run.params.items()}
-            run.take_step()
     assert sorted(rows_) == [0, 1, 2, 3]
+    run.store.buckets[name].image[2, 0, 0, 0] = float("nan")
+    bad = [step for step in range(12) if run.plan[step][0] == name][:3]
+    for step in range(bad[2]):
+        before = {key: param.detach().clone() for key, param in run.params.items()}
+        run.take_step()
+        same = all(torch.equal(param, before[key]) for key, param in run.params.items())
+        assert same == (step in bad)
+    before = {key: param.detach().clone() for key, param in run.params.items()}
+    with pytest.raises(WorkError, match=r"loss of e2 is not finite.*max_skipped is 2.*--resume"):
+        run.take_step()
+    assert run.skipped == 3
     for key, param in run.params.items():
         assert torch.equal(param, before[key])
         assert param.grad is None
+    told = [row for row in rows(tmp_path / "run") if "skipped" in row]
+    assert [(row["step"], row["skipped"]) for row in told] == [
+        (step + 1, "loss of e2") for step in bad
+    ]
 
 
 def test_a_gradient_that_is_not_finite_stops_too(
     make_recipe: MakeRecipe, backbone: Backbone, tmp_path: Path
 ) -> None:
-    run = Finetuning(make_recipe(), tmp_path / "run", Ranks(torch.device("cpu")), backbone)
+    recipe = make_recipe(training={"max_skipped": 0})
+    run = Session(recipe, tmp_path / "run", Ranks(torch.device("cpu")), backbone)
     run.resume()
     param = next(iter(run.params.values()))
     param.register_hook(lambda grad: grad * float("inf"))
@@ -234,22 +245,16 @@ def test_accumulating_is_one_larger_batch(
     gradients = {}
     for accumulate in (1, 3):
         recipe = make_recipe(training={"accumulate": accumulate, "caption_dropout": 0.0})
-        run = Finetuning(recipe, tmp_path / "run", Ranks(torch.device("cpu")), load_backbone(tiny))
+        run = Session(recipe, tmp_path / "run", Ranks(torch.device("cpu")), load_backbone(tiny))
         seen = []
-        for part in range(3 if accumulate == 1 else accumulate):
-            if accumulate == 1:
-                run.step = part
-            run._pass(part if accumulate > 1 else 0)
-            if accumulate == 1:
-                seen.append(
-                    {k: p.grad.clone() for k, p in run.params.items() if p.grad is not None}
-                )
-                for param in run.params.values():
-                    param.grad = None
-        if accumulate == 1:
-            gradients["slow"] = {k: sum(item[k] for item in seen) / 3 for k in seen[0]}
-        else:
-            gradients["fast"] = {k: p.grad for k, p in run.params.items() if p.grad is not None}
+        for step in range(3 if accumulate == 1 else 1):
+            run.step = step
+            Finetuning().passes(run)
+            seen.append({k: p.grad.clone() for k, p in run.params.items() if p.grad is not None})
+            for param in run.params.values():
+                param.grad = None
+        name = "slow" if accumulate == 1 else "fast"
+        gradients[name] = {k: sum(item[k] for item in seen) / len(seen) for k in seen[0]}
     assert gradients["slow"].keys() == gradients["fast"].keys()
     for key, slow in gradients["slow"].items():
         torch.testing.assert_close(gradients["fast"][key], slow, atol=1e-6, rtol=1e-4)

@@ -20,7 +20,7 @@ def batch_of(backbone: Backbone, size: int = 2) -> tuple[Batch, torch.Tensor]:
     )
     ids, mask = backbone.tokenize(["girl 1 in a park", "a cat 1"][:size])
     names = tuple(f"e{number}" for number in range(size))
-    return Batch(names, image, (reference,), ids, mask), noise
+    return Batch(names, (0, 1)[:size], image, (reference,), ids, mask), noise
 
 
 def test_the_loss_by_hand(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +47,7 @@ def test_each_example_has_a_loss_of_its_own(backbone: Backbone) -> None:
         both = flow_matching_loss(backbone, batch, time, noise)
         alone = Batch(
             batch.ids[1:],
+            batch.numbers[1:],
             batch.image[1:],
             tuple(item[1:] for item in batch.references),
             batch.tokens[1:],

@@ -16,6 +16,7 @@ from personae.compute.runs import write_atomic
 from personae.config import as_data, as_toml
 from personae.training.checkpoint import checkpoints
 from personae.training.finetune import finetune
+from tests.training.brightness import Brightness
 from tests.training.conftest import MakeRecipe
 
 LIMIT_S = 240
@@ -25,13 +26,15 @@ SECTIONS = {
 }
 
 
-def launch(recipe: Path, out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def launch(
+    recipe: Path, out: Path, *flags: str, program: tuple[str, ...] = ("-m", "personae", "train")
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-addr", "127.0.0.1", "--master-port", "0", "--rdzv-backend", "c10d"]
-    command += ["--rdzv-endpoint", "127.0.0.1:0", "-m", "personae", "train", str(recipe)]
+    command += ["--rdzv-endpoint", "127.0.0.1:0", *program, str(recipe)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*command, "--out", str(out), *flags],
+        [*command, *(("--out",) if "train" in program else ()), str(out), *flags],
         env=environment,
         capture_output=True,
         text=True,
@@ -62,6 +65,30 @@ def test_two_processes_are_one_with_twice_the_batch(
     rows = [json.loads(line) for line in (tmp_path / "pair/log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]  # one of them writes
     assert (tmp_path / "pair/adapter").is_dir()
+
+
+def test_two_processes_that_follow_a_reward_are_one_with_twice_the_batch(
+    make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    more = {
+        "rewards": {},
+        "rollout": {"steps": 3},
+        "rerefl": {"window": [1, 2], "reward_weight": 10.0},
+    }
+    recipe = make_recipe(**SECTIONS, **more)
+    path = tmp_path / "recipe.toml"
+    write_atomic(path, as_toml(as_data(recipe)))
+    program = (str(Path(__file__).with_name("brightness.py")),)
+    pair = launch(path, tmp_path / "pair", program=program)
+    assert pair.returncode == 0, pair.stderr[-3000:]
+    both = {**SECTIONS, **more, "training": {**SECTIONS["training"], "accumulate": 2}}
+    finetune(make_recipe(**both), tmp_path / "alone", reward=Brightness())
+    alone, together = (weights(tmp_path / name, "weights") for name in ("alone", "pair"))
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name], value, atol=2e-5, rtol=1e-3)
+    told = (tmp_path / "pair/log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in told] == [1, 2, 3]
+    assert all("reward" in json.loads(line) for line in told)
 
 
 def test_two_processes_both_say_what_is_wrong(make_recipe: MakeRecipe, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from personae import __version__
 from personae.cli import commands
 from personae.cli.generate import generate
 from personae.cli.output import say
+from personae.cli.serve import serve
 from personae.cli.train import train
 from personae.errors import PersonaeError
 
@@ -30,6 +31,7 @@ app.command()(commands.report)
 app.command()(commands.doctor)
 app.command()(generate)
 app.command()(train)
+app.command()(serve)
 
 
 def _version(wanted: bool) -> None:

@@ -28,10 +28,10 @@ from personae.evaluation import compare as comparing
 from personae.evaluation import doctor as doctoring
 from personae.evaluation.evaluate import Evaluation
 from personae.evaluation.evaluate import evaluate as run_evaluation
-from personae.evaluation.eyes import EyesChoice
 from personae.evaluation.single import guess_kinds, parse_named, scene_by_hand, score_picture
 from personae.metrics.scoring import PROTOCOLS, Protocol
-from personae.report import write_report
+from personae.metrics.witnesses import EyesChoice
+from personae.report import is_training_run, write_report, write_training_report
 
 __all__ = ["compare", "doctor", "evaluate", "report", "score"]
 
@@ -176,15 +176,22 @@ def compare(
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="Folder of results.")],
+    results: Annotated[Path, typer.Argument(help="Folder of results, or of a training run.")],
     against: Annotated[
         Path | None, typer.Option("--against", help="Results of another run, side by side.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The file to write.")] = None,
     json: Json = False,
 ) -> None:
-    """Write report.html: one file with every picture, worst first."""
-    path = write_report(results, out, against=against)
+    """Write report.html: every picture of an evaluation, worst first, or a training's curves."""
+    is_training = is_training_run(results) and not (results / "results.jsonl").is_file()
+    if is_training and against is not None:
+        raise RequestError("--against: two evaluations are set side by side, trainings are not")
+    path = (
+        write_training_report(results, out)
+        if is_training
+        else write_report(results, out, against=against)
+    )
     if json:
         print_json({"report": str(path)})
     else:

@@ -15,7 +15,6 @@ from personae.compute.device import choose_device
 from personae.diffusion.load import TOONS, load_backbone
 from personae.diffusion.lora import load_lora
 from personae.errors import DataError, RequestError
-from personae.evaluation.eyes import EyesChoice, build_witnesses
 from personae.evaluation.measure import scene_groups
 from personae.generation import (
     INITS,
@@ -27,6 +26,7 @@ from personae.generation import (
 )
 from personae.generation import generate as run_generation
 from personae.generation.drawing import Init
+from personae.metrics.witnesses import EyesChoice, build_witnesses
 from personae.subjects.manifest import read_scenes
 from personae.subjects.scene import Scene
 

@@ -49,16 +49,22 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; default runs/NAME-OF-RECIPE.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained, and every mistake.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print a machine's answer, and nothing else.")
     ] = False,
 ) -> None:
     """Train a model or an adapter by a recipe; stops well on Ctrl-C, and resumes exactly."""
+    folder = out or Path("runs") / recipe.stem
+    if dry_run:
+        _dry_run(recipe, folder, settings or [], resume=resume, json=json)
+        return
     from personae.training.finetune import finetune
     from personae.training.recipe import read_recipe
 
     task = read_recipe(recipe, settings or [])
-    folder = out or Path("runs") / recipe.stem
     try:
         with ExitStack() as stack:
             bars = _Bars(stack)
@@ -95,3 +101,16 @@ def train(
         say(f"stopped by {result.stopped}; run the same command again with --resume to go on")
     if result.stopped == "SIGINT":
         raise typer.Exit(130)
+
+
+def _dry_run(recipe: Path, out: Path, settings: list[str], *, resume: bool, json: bool) -> None:
+    from personae.cli.dry_run import print_dry_run
+    from personae.training.dry_run import dry_run
+
+    told = dry_run(recipe, out, settings, resume=resume)
+    if json:
+        print_json(told.as_data())
+    else:
+        print_dry_run(told)
+    if told.mistakes:
+        raise typer.Exit(2)

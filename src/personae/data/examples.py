@@ -15,6 +15,7 @@ from PIL import Image
 
 from personae.errors import DataError, RequestError
 from personae.subjects.manifest import json_lines
+from personae.subjects.subject import KINDS, Kind
 
 __all__ = [
     "Example",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 _KEYS = ("id", "image", "prompt", "references")
+_MORE_KEYS = ("nouns", "kinds", "relation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +35,31 @@ class Example:
     """One picture to learn from.
 
     ``prompt`` holds the final words, as the model gets them; ``image`` is (H, W, 3) uint8; the
-    references are (h, w, 3) uint8, in the order of the subjects' numbers in the prompt.
+    references are (h, w, 3) uint8, in the order of the subjects' numbers in the prompt. ``nouns``
+    and ``kinds`` say what each subject is (empty: not known, people), ``relation`` how one lies to
+    another: (place of the first, words, place of the second). Rewards ask for these three.
     """
 
     id: str
     prompt: str
     image: np.ndarray
     references: tuple[np.ndarray, ...]
+    nouns: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    relation: tuple[int, str, int] | None = None
 
     def __post_init__(self) -> None:
+        for name, told in (("nouns", self.nouns), ("kinds", self.kinds)):
+            if told and len(told) != len(self.references):
+                raise DataError(
+                    f"example {self.id}: {name}: expected one for each of "
+                    f"{len(self.references)} references; got {list(told)}"
+                )
+        if self.relation is not None and not _is_relation(self.relation, len(self.references)):
+            raise DataError(
+                f"example {self.id}: relation: expected two different places from 0 to "
+                f"{len(self.references) - 1}; got {self.relation}"
+            )
         for name, picture in [("image", self.image), *(("reference", r) for r in self.references)]:
             if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
                 raise DataError(
@@ -119,8 +137,17 @@ class ToonExamples:
             member.name: self.subject_words.format(noun=member.toon.noun, index=number)
             for number, member in enumerate(drawn.members, start=1)
         }
-        references = tuple(member.reference.image for member in drawn.members)
-        return Example(drawn.id, drawn.prompt.format(**names), drawn.image, references)
+        places = {member.name: place for place, member in enumerate(drawn.members)}
+        said = drawn.relation
+        relation = (places[said.first], said.words, places[said.second]) if said else None
+        return Example(
+            drawn.id,
+            drawn.prompt.format(**names),
+            drawn.image,
+            tuple(member.reference.image for member in drawn.members),
+            tuple(member.toon.noun for member in drawn.members),
+            relation=relation,
+        )
 
     def _portrait(self, seed: int) -> Example:
         from personae.toons import identities, portrait, toon
@@ -130,7 +157,11 @@ class ToonExamples:
         redrawn = portrait(one, 2 * seed + 1, than=reference.pose)
         words = self.subject_words.format(noun=one.noun, index=1)
         return Example(
-            f"{self.split}-portrait-{seed:06d}", words, redrawn.image, (reference.image,)
+            f"{self.split}-portrait-{seed:06d}",
+            words,
+            redrawn.image,
+            (reference.image,),
+            (one.noun,),
         )
 
     def choice(self, seed: int) -> tuple[int, bool]:
@@ -151,10 +182,16 @@ class _Line:
     prompt: str
     image: Path
     references: tuple[Path, ...]
+    nouns: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    relation: tuple[int, str, int] | None = None
 
 
 class ExampleFile:
     """Pictures listed in examples.jsonl: ``{"id", "image", "prompt", "references": [...]}`` a line.
+
+    For rewards also ``"nouns": [...]``, ``"kinds": ["person", ...]`` and ``"relation": [0, "left
+    of", 1]``, places among the references.
 
     Paths are relative to the file and may not leave its folder. ``sizes`` are the (width, height)
     that pictures are brought to: the nearest in shape, scaled to cover it and cropped at the
@@ -181,7 +218,8 @@ class ExampleFile:
         image = fit_picture(_open(line.image, line.id), self.sizes)
         references = (_open(path, line.id) for path in line.references)
         squares = tuple(fit_square(picture, self.reference_px) for picture in references)
-        return Example(line.id, line.prompt, image, squares)
+        about = (line.nouns, line.kinds, line.relation)
+        return Example(line.id, line.prompt, image, squares, *about)
 
     @cached_property
     def _content(self) -> str:
@@ -261,8 +299,11 @@ def _read_lines(path: Path) -> tuple[list[_Line], tuple[str, ...]]:
 
 
 def _line(data: Any, folder: Path, where: str) -> _Line:
-    if not isinstance(data, dict) or not set(data) <= set(_KEYS):
-        raise DataError(f"{where}: expected an object with keys {list(_KEYS)}; got {_keys(data)}")
+    if not isinstance(data, dict) or not set(data) <= {*_KEYS, *_MORE_KEYS}:
+        raise DataError(
+            f"{where}: expected an object with keys {list(_KEYS)}, and perhaps "
+            f"{list(_MORE_KEYS)}; got {_keys(data)}"
+        )
     missing = [key for key in _KEYS if key not in data]
     if missing:
         raise DataError(f"{where}: key {missing[0]!r} is missing; got {_keys(data)}")
@@ -270,7 +311,32 @@ def _line(data: Any, folder: Path, where: str) -> _Line:
         raise DataError(f"{where}: expected a text as prompt and a list of paths as references")
     references = tuple(_path(item, folder, where) for item in data["references"])
     image = _path(data["image"], folder, where)
-    return _Line(str(data["id"]), data["prompt"], image, references)
+    return _Line(str(data["id"]), data["prompt"], image, references, **_about(data, where))
+
+
+def _about(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What rewards ask for, where a line has it."""
+    num, told = len(data["references"]), {key: data[key] for key in _MORE_KEYS if key in data}
+    for key in ("nouns", "kinds"):
+        words = told.get(key, [""] * num)
+        is_list = isinstance(words, list) and all(isinstance(word, str) for word in words)
+        if not is_list or len(words) != num or (key in told and not all(words)):
+            raise DataError(f"{where}: {key}: expected {num} texts, one a reference; got {words!r}")
+    if not set(told.get("kinds", ())) <= set(KINDS):
+        raise DataError(f"{where}: kinds: expected some of {KINDS}; got {told['kinds']}")
+    if "relation" in told and not _is_relation(told["relation"], num):
+        raise DataError(
+            f'{where}: relation: expected [0, "left of", 1] with places below {num}; '
+            f"got {told['relation']!r}"
+        )
+    return {key: tuple(value) for key, value in told.items()}
+
+
+def _is_relation(told: Any, num: int) -> bool:
+    """Two different places below ``num``, and words between them?"""
+    if not isinstance(told, (list, tuple)) or [type(item) for item in told] != [int, str, int]:
+        return False
+    return told[0] in range(num) and told[2] in range(num) and told[0] != told[2]
 
 
 def _path(text: Any, folder: Path, where: str) -> Path:

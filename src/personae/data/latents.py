@@ -25,6 +25,7 @@ __all__ = ["Bucket", "LatentStore", "bucket_name", "encode_examples", "read_late
 
 Progress = Callable[[int, int], None]
 
+_FORMAT = 2  # of a shard; another one is another folder
 _CHUNK = 32  # examples that a worker renders at a time
 
 
@@ -34,6 +35,7 @@ class Bucket:
 
     Attributes:
         ids: the examples' names.
+        numbers: their places in the source.
         image: (N, C, h, w) float16 latents.
         references: one (N, C, h, w) float16 each.
         tokens: (N, L) int32.
@@ -41,6 +43,7 @@ class Bucket:
     """
 
     ids: tuple[str, ...]
+    numbers: tuple[int, ...]
     image: Tensor
     references: tuple[Tensor, ...]
     tokens: Tensor
@@ -53,7 +56,7 @@ class Bucket:
         """The same on another device."""
         references = tuple(item.to(device) for item in self.references)
         moved = (self.image.to(device), references, self.tokens.to(device), self.mask.to(device))
-        return Bucket(self.ids, *moved)
+        return Bucket(self.ids, self.numbers, *moved)
 
     @property
     def num_bytes(self) -> int:
@@ -139,7 +142,7 @@ def encode_examples(
         write_json(place / "source.json", source.settings())
     done = len(source) - sum(min(shard, len(source) - start) for start in missing)
     for start, examples in _made(source, missing, shard, num_workers):
-        _write_shard(_shard(place, start), examples, backbone, batch)
+        _write_shard(_shard(place, start), start, examples, backbone, batch)
         done += len(examples)
         if progress:
             progress(done, len(source))
@@ -162,7 +165,8 @@ def stamp(source: ExampleSource, backbone: Backbone, shard: int = 1024) -> str:
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     ids, mask = backbone.tokenize(["", "A girl 1 left of the man 2, wearing a scarf."])
     digest.update(json.dumps([ids.tolist(), mask.tolist()]).encode())
-    digest.update(json.dumps([source.settings(), len(source), shard], sort_keys=True).encode())
+    layout = [_FORMAT, source.settings(), len(source), shard]
+    digest.update(json.dumps(layout, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 
@@ -210,20 +214,23 @@ def _make(source: ExampleSource, numbers: range) -> list[Example | str]:
 
 
 def _write_shard(
-    path: Path, examples: Sequence[Example | str], backbone: Backbone, batch: int
+    path: Path, start: int, examples: Sequence[Example | str], backbone: Backbone, batch: int
 ) -> None:
     from safetensors.torch import save
 
     buckets: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for number, example in enumerate(examples, start):
         if isinstance(example, Example):
             buckets[bucket_name(example)].append(example)
+            numbers[bucket_name(example)].append(number)
     tensors: dict[str, Tensor] = {}
     for name, members in buckets.items():
         arrays = _encode_bucket(members, backbone, batch)
         tensors |= {f"{name}/{key}": tensor for key, tensor in arrays.items()}
     about = {
         "ids": {name: [example.id for example in members] for name, members in buckets.items()},
+        "numbers": numbers,
         "problems": [text for text in examples if isinstance(text, str)],
     }
     write_atomic(path, save(tensors, {"about": json.dumps(about)}))
@@ -264,7 +271,8 @@ def _read(paths: Sequence[Path], backbone: Backbone, place: Path) -> LatentStore
                     keys = ["image", "tokens", "mask"]
                     keys += [f"reference_{i}" for i in range(name.count("+"))]
                     arrays = {key: file.get_tensor(f"{name}/{key}") for key in keys}
-                    parts[name].append({"ids": ids, **arrays})
+                    numbers = about["numbers"][name]
+                    parts[name].append({"ids": ids, "numbers": numbers, **arrays})
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: damaged ({error}); delete it and run again") from error
     if not parts:
@@ -282,6 +290,7 @@ def _read(paths: Sequence[Path], backbone: Backbone, place: Path) -> LatentStore
 def _joined(parts: Sequence[Mapping[str, Any]], num_references: int) -> Bucket:
     return Bucket(
         tuple(name for part in parts for name in part["ids"]),
+        tuple(number for part in parts for number in part["numbers"]),
         torch.cat([part["image"] for part in parts]),
         tuple(
             torch.cat([part[f"reference_{number}"] for part in parts])

@@ -124,6 +124,10 @@ class Backbone(Protocol):
         """In what it computes."""
 
     @property
+    def multiple(self) -> int:
+        """Width and height of a picture are multiples of this many pixels, a latent's side."""
+
+    @property
     def sampler(self) -> str:
         """What takes the steps of :meth:`draw`: its scheduler's class."""
 

@@ -21,6 +21,7 @@ from personae.diffusion.folder import (
     read_index,
 )
 from personae.diffusion.memory import available_memory, format_bytes
+from personae.diffusion.quantize import QUANTIZED, Quantize, quantization_config, weight_bytes
 from personae.diffusion.quiet import without_bars
 from personae.errors import RequestError, WeightsError
 
@@ -59,6 +60,7 @@ def load_backbone(
     dtype: torch.dtype | None = None,
     revision: str | None = None,
     allow_pickle: bool = False,
+    quantize: Quantize = "no",
 ) -> Backbone:
     """Load a generating model, frozen; what can be wrong is looked at before any loading.
 
@@ -69,6 +71,7 @@ def load_backbone(
         dtype: in what; by default float32 on the CPU and bfloat16 elsewhere.
         revision: branch, tag or commit of a hub id.
         allow_pickle: read weights that are pickles; they can run code.
+        quantize: keep the denoiser in fewer bits; what is trained then is an adapter.
 
     Raises:
         WeightsError: no such checkpoint, a family that is not known, damaged or pickled
@@ -80,9 +83,10 @@ def load_backbone(
     path, resolved = resolve_checkpoint(name_or_path, revision, allow_pickle=allow_pickle)
     _require_family(read_index(path / "model_index.json")[0], str(name_or_path))
     folder = inspect_folder(path, allow_pickle=allow_pickle)
-    _require_memory(str(name_or_path), folder.num_parameters, place, number)
-    pipeline = _read_pipeline(folder, number)
-    _require_all_tensors(pipeline, folder)
+    fewer = quantization_config(quantize, place, number)
+    _require_memory(str(name_or_path), weight_bytes(folder, number, quantize), place, number)
+    pipeline = _read_pipeline(folder, number, fewer)
+    _require_all_tensors(pipeline, folder, but=() if fewer is None else (QUANTIZED,))
     backbone = FAMILIES[folder.pipeline_class](
         pipeline.to(place), folder, str(name_or_path), resolved
     )
@@ -187,10 +191,7 @@ def _require_family(pipeline_class: str, name: str) -> None:
     raise WeightsError(f"model {name}: {pipeline_class} is {why}; supported: {known}")
 
 
-def _require_memory(
-    name: str, num_parameters: int, device: torch.device, dtype: torch.dtype
-) -> None:
-    needed = num_parameters * dtype.itemsize
+def _require_memory(name: str, needed: int, device: torch.device, dtype: torch.dtype) -> None:
     available = available_memory(device)
     if needed > available:
         smaller = "" if dtype.itemsize <= 2 else "dtype bfloat16, "
@@ -201,7 +202,7 @@ def _require_memory(
         )
 
 
-def _read_pipeline(folder: CheckpointFolder, dtype: torch.dtype) -> Any:
+def _read_pipeline(folder: CheckpointFolder, dtype: torch.dtype, fewer_bits: Any) -> Any:
     from diffusers import DiffusionPipeline
 
     try:
@@ -211,6 +212,7 @@ def _read_pipeline(folder: CheckpointFolder, dtype: torch.dtype) -> Any:
                 dtype=dtype,
                 use_safetensors=None if folder.pickled else True,
                 local_files_only=True,
+                **({} if fewer_bits is None else {"quantization_config": fewer_bits}),
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).strip().split("\n")[0]
@@ -220,9 +222,16 @@ def _read_pipeline(folder: CheckpointFolder, dtype: torch.dtype) -> Any:
         ) from error
 
 
-def _require_all_tensors(pipeline: Any, folder: CheckpointFolder) -> None:
-    """The libraries fill what a file lacks with random numbers, and only warn."""
+def _require_all_tensors(
+    pipeline: Any, folder: CheckpointFolder, but: tuple[str, ...] = ()
+) -> None:
+    """The libraries fill what a file lacks with random numbers, and only warn.
+
+    Parts in ``but`` are left out: quantized, they hold other tensors than their files.
+    """
     for component, stored in folder.tensors.items():
+        if component in but:
+            continue
         state = getattr(pipeline, component).state_dict()
         held = {state[name].data_ptr() for name in stored if name in state}
         lacking = [

@@ -13,9 +13,9 @@ from personae.diffusion.load import find_configs
 from personae.diffusion.memory import MemoryEstimate, Workload, available_memory, estimate_memory
 from personae.errors import PersonaeError, RequestError, WeightsError
 from personae.evaluation.environment import package_versions
-from personae.evaluation.eyes import EyesChoice, build_witnesses
 from personae.metrics.eyes import Group, group_of
 from personae.metrics.separability import PairSeparability
+from personae.metrics.witnesses import EyesChoice, build_witnesses
 from personae.subjects.manifest import read_cast
 from personae.subjects.subject import Subject
 

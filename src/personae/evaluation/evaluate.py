@@ -16,13 +16,13 @@ from personae.compute.runs import RowLog, make_folder, read_json, read_rows, wri
 from personae.compute.workers import make_workers
 from personae.errors import RequestError
 from personae.evaluation.environment import environment
-from personae.evaluation.eyes import EyesChoice, build_witnesses
 from personae.evaluation.measure import Shot, measure, scene_groups
 from personae.evaluation.pictures import find_pictures
 from personae.metrics.evidence import Witness
 from personae.metrics.eyes import Group
 from personae.metrics.scoring import Protocol
 from personae.metrics.summary import summarize
+from personae.metrics.witnesses import EyesChoice, build_witnesses
 from personae.subjects.manifest import read_scenes
 from personae.subjects.scene import Scene
 from personae.subjects.subject import ReferenceFile

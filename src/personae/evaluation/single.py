@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from personae.errors import DataError, RequestError
-from personae.evaluation.eyes import EyesChoice, build_witnesses
 from personae.evaluation.measure import Shot, measure, scene_groups
 from personae.metrics.scoring import Protocol
+from personae.metrics.witnesses import EyesChoice, build_witnesses
 from personae.subjects.picture import read_picture
 from personae.subjects.scene import Relation, Scene
 from personae.subjects.subject import KINDS, Kind, ReferenceFile, Subject

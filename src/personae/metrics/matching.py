@@ -48,6 +48,9 @@ def matching_reward(
     positive: float = 1.0,
     negative: float = -1.0,
     validity: Array | None = None,
+    *,
+    unmatched_margin: float | None = None,
+    per_subject: bool = False,
 ) -> Array:
     r"""MIMR of UMO (arXiv 2509.06818, Eq. 4) as the released class computes it; higher is better.
 
@@ -60,11 +63,18 @@ def matching_reward(
     without a face or a reference. Known faults (kept): dropping a person is free, bystanders
     dilute, the size shrinks with M; see ``strict_matching_reward``.
 
+    Two options are ours, not the paper's. ``unmatched_margin`` m makes an unmatched cell cost
+    :math:`[s_{ij} - m]_+` instead of :math:`s_{ij}`, so that strangers are not pushed below what
+    strangers are. ``per_subject`` divides by M instead of M N, so that a subject's share does not
+    shrink with the number of faces.
+
     Raises:
         DataError: a similarity is NaN or infinite.
 
     >>> float(matching_reward(np.array([[0.75, 0.25], [0.25, 0.75]])))
     0.25
+    >>> float(matching_reward(np.array([[0.75, 0.25], [0.25, 0.75]]), unmatched_margin=0.25))
+    0.375
     """
     values = matrix(similarity)
     own_cells = places(values)
@@ -74,8 +84,13 @@ def matching_reward(
     if cells.shape[-1] == 0:
         return like(cells.sum(-1), similarity)
     own = cells.gather(-1, own_cells).sum(-1)
-    total = negative * cells.sum(-1) + (positive - negative) * own
-    return like(total / cells.shape[-1], similarity)
+    if unmatched_margin is None:
+        others = cells.sum(-1) - own
+    else:
+        beyond = (cells - unmatched_margin).clamp(min=0)
+        others = beyond.sum(-1) - beyond.gather(-1, own_cells).sum(-1)
+    total = positive * own + negative * others
+    return like(total / (values.shape[-2] if per_subject else cells.shape[-1]), similarity)
 
 
 def matching_rewards(

@@ -19,7 +19,7 @@ from personae.report.gallery import NO_TWIN, Gallery, plan_gallery
 from personae.report.records import Run, read_run
 from personae.report.tables import change_rows, facts_of, separability_of, summary_rows
 
-__all__ = ["write_report"]
+__all__ = ["content_policy", "page_file", "write_report", "write_whole"]
 
 Progress = Callable[[int, int], None]
 
@@ -46,7 +46,7 @@ def write_report(
     twin = None if against is None else read_run(Path(against))
     higher = _direction(run)
     gallery = plan_gallery(run, out, twin, higher)
-    _write_whole(out, _pieces(gallery, higher, progress))
+    write_whole(out, _pieces(gallery, higher, progress))
     return out
 
 
@@ -57,10 +57,10 @@ def _pieces(
     twin_columns = gallery.columns(gallery.twin) if gallery.twin else None
     changes = change_rows(gallery.run, gallery.twin, higher) if gallery.twin else []
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    script = "\n".join(_text(name) for name in ("cards.js", "page.js"))
-    style = "\n".join(_text(name) for name in ("page.css", "cards.css"))
+    script = "\n".join(page_file(name) for name in ("cards.js", "page.js"))
+    style = "\n".join(page_file(name) for name in ("page.css", "cards.css"))
     blocks = (_safe_json(text) for text in gallery.blocks(progress))
-    return environment.from_string(_text("template.html.j2")).generate(
+    return environment.from_string(page_file("template.html.j2")).generate(
         run=gallery.run,
         twin=gallery.twin,
         tally=_tally(gallery),
@@ -75,7 +75,7 @@ def _pieces(
         blocks=blocks,
         script=Markup(script),
         style=Markup(style),
-        policy=_policy(script, style),
+        policy=content_policy(script, style),
     )
 
 
@@ -126,11 +126,12 @@ def _safe_json(text: str) -> Markup:
     return Markup(text)
 
 
-def _text(name: str) -> str:
+def page_file(name: str) -> str:
+    """The text of a file that pages are made of: a template, a style sheet, a script."""
     return files("personae.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _policy(script: str, style: str) -> str:
+def content_policy(script: str, style: str) -> str:
     """A content policy: this very script and style, pictures from the file itself, nothing else."""
 
     def digest(text: str) -> str:
@@ -142,7 +143,12 @@ def _policy(script: str, style: str) -> str:
     )
 
 
-def _write_whole(out: Path, pieces: Iterator[str]) -> None:
+def write_whole(out: Path, pieces: Iterator[str]) -> None:
+    """Write a page piece by piece; an older one stays until the new one is whole.
+
+    Raises:
+        WorkError: it cannot be written.
+    """
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ class Batch:
 
     Attributes:
         ids: their names, for error messages.
+        numbers: their places in the source.
         image: (B, C, h, w) clean latents.
         references: one (B, C, h, w) each; empty where they were dropped.
         tokens: (B, L) int64.
@@ -28,6 +29,7 @@ class Batch:
     """
 
     ids: tuple[str, ...]
+    numbers: tuple[int, ...]
     image: Tensor
     references: tuple[Tensor, ...]
     tokens: Tensor
@@ -101,6 +103,7 @@ def collate(
     references = () if draws.drop_references else bucket.references
     return Batch(
         tuple(bucket.ids[row] for row in rows.tolist()),
+        tuple(bucket.numbers[row] for row in rows.tolist()),
         bucket.image[index].to(device, torch.float32),
         tuple(item[index].to(device, torch.float32) for item in references),
         tokens.to(device, torch.int64),

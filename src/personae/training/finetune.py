@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: flow matching with references in context, LoRA or all weights."""
+"""A recipe is run: flow matching, or rewards, on an adapter or on all weights."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from personae.compute.device import limited_threads
 from personae.config import read_toml
 from personae.diffusion.backbone import Backbone
 from personae.errors import RequestError
+from personae.training.choose import choose
 from personae.training.processes import Ranks, find_ranks
 from personae.training.recipe import Recipe, changed_keys
 from personae.training.result import Progress, TrainingResult
+from personae.training.rewards.asked import Reward
 from personae.training.samples import Judge
-from personae.training.session import Finetuning
+from personae.training.session import Session
 from personae.training.stopping import Stop, stopping
 
 __all__ = ["TrainingResult", "finetune"]
 
 
-def finetune(
+def finetune(  # noqa: PLR0913 - what, where, from what, and who is told
     recipe: Recipe,
     out: Path,
     *,
     resume: bool = False,
     backbone: Backbone | None = None,
+    reward: Reward | None = None,
     judge: Judge | None = None,
     progress: Progress | None = None,
     encoding: Progress | None = None,
@@ -41,6 +44,7 @@ def finetune(
         out: folder of the run; new, unless ``resume``.
         resume: go on from its last checkpoint, or start where there is none.
         backbone: a loaded one; None loads ``recipe.base``. It is changed in place.
+        reward: one in memory, instead of those that the recipe names.
         judge: in-loop metrics, for every sample sheet.
         progress: is told (steps done, of how many).
         encoding: is told (examples encoded, of how many), before the first step.
@@ -56,9 +60,9 @@ def finetune(
     with limited_threads(threads), warnings.catch_warnings():
         # Weights that are trained stay in float32 beside bfloat16 activations, on purpose.
         warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
-        run = Finetuning(
-            recipe, out, ranks, backbone or _load(recipe, ranks), judge=judge, encoding=encoding
-        )
+        model = backbone or _load(recipe, ranks)
+        chosen = choose(recipe, model, ranks.device, reward)
+        run = Session(recipe, out, ranks, model, chosen=chosen, judge=judge, encoding=encoding)
         run.resume()
         with stopping(Stop(recipe.training.max_seconds, run.seconds)) as stop:
             return run.train(stop, progress)
@@ -71,7 +75,13 @@ def _load(recipe: Recipe, ranks: Ranks) -> Backbone:
     # room; below an adapter lies a large model.
     is_half = recipe.training.precision == "bf16" and recipe.lora is not None
     dtype = torch.bfloat16 if is_half else torch.float32
-    return load_backbone(recipe.base, device=ranks.device, dtype=dtype, revision=recipe.revision)
+    return load_backbone(
+        recipe.base,
+        device=ranks.device,
+        dtype=dtype,
+        revision=recipe.revision,
+        quantize=recipe.training.quantize,
+    )
 
 
 def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:

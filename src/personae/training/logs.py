@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,37 +13,62 @@ from torch import Tensor
 
 from personae.compute.runs import make_folder, read_rows, write_atomic
 from personae.errors import DataError
+from personae.training.methods import Pass
 from personae.training.objective import loss_by_time
 
 __all__ = ["Trackers", "TrainingLog", "Window"]
+
+_FEW = 3
 
 
 class Window:
     """What happened since the last row."""
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
-        state = state or {"loss": [], "time": [], "norm": []}
-        self.loss: list[float] = list(state["loss"])
-        self.time: list[float] = list(state["time"])
-        self.norm: list[float] = list(state["norm"])
+        state = state or {}
+        self.loss: list[float] = list(state.get("loss", ()))
+        self.time: list[float] = list(state.get("time", ()))
+        self.norm: list[float] = list(state.get("norm", ()))
+        self.parts: dict[str, list[float]] = {k: list(v) for k, v in state.get("parts", {}).items()}
+        self.notes: list[str] = list(state.get("notes", ()))
 
-    def add(self, loss: Sequence[float], time: Sequence[float]) -> None:
-        """Losses and times of the examples of one pass."""
-        self.loss += loss
-        self.time += time
+    def add(self, seen: Pass) -> None:
+        """Losses, times and further numbers of one pass; what is not finite does not count."""
+        self.loss += seen.loss.tolist()
+        self.time += seen.time.tolist()
+        for name, numbers in seen.parts.items():
+            held = self.parts.setdefault(name, [])
+            held += [value for value in numbers.tolist() if math.isfinite(value)]
+        self.notes += seen.notes
 
     def row(self) -> dict[str, Any]:
-        """Mean loss, the same in four spans of time, and the mean norm of the gradient."""
+        """Mean loss, the same in four spans of time, and the means of everything else.
+
+        Of ``notes`` the first few, and how many there were.
+        """
         loss, time = torch.tensor(self.loss), torch.tensor(self.time)
-        return {
+        row: dict[str, Any] = {
             "loss": round(_mean(loss), 6),
             "loss_by_time": loss_by_time(loss, time),
             "grad_norm": round(_mean(torch.tensor(self.norm)), 6),
         }
+        row |= {
+            name: round(_mean(torch.tensor(held)), 6) if held else None
+            for name, held in self.parts.items()
+        }
+        if self.notes:
+            row |= {"unmeasured": len(self.notes), "notes": self.notes[:_FEW]}
+        return row
 
-    def state(self) -> dict[str, list[float]]:
+    def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"loss": self.loss, "time": self.time, "norm": self.norm}
+        return {
+            "loss": self.loss,
+            "time": self.time,
+            "norm": self.norm,
+            "parts": self.parts,
+            "notes": self.notes,
+        }
 
 
 class TrainingLog:

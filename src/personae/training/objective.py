@@ -58,7 +58,9 @@ def sample_times(normal: Tensor, times: Times) -> Tensor:
     return times.shift * plain / (1 + (times.shift - 1) * plain)
 
 
-def flow_matching_loss(backbone: Backbone, batch: Batch, time: Tensor, noise: Tensor) -> Tensor:
+def flow_matching_loss(
+    backbone: Backbone, batch: Batch, time: Tensor, noise: Tensor, text: Tensor | None = None
+) -> Tensor:
     r"""How wrong the model is about each example, (B,) float32, 0 or more; lower is better.
 
     .. math:: \ell_i = \mathrm{mean}\,\| f(x_t, t, c_i) - (\epsilon - x_0) \|^2,
@@ -76,8 +78,11 @@ def flow_matching_loss(backbone: Backbone, batch: Batch, time: Tensor, noise: Te
         batch: B examples.
         time: (B,) in (0, 1].
         noise: (B, C, h, w).
+        text: (B, L, D) embedded prompts, where they are there already.
     """
-    context = Context(backbone.encode_tokens(batch.tokens, batch.mask), batch.references)
+    if text is None:
+        text = backbone.encode_tokens(batch.tokens, batch.mask)
+    context = Context(text, batch.references)
     mixed = backbone.mix(batch.image, noise, time)
     prediction = backbone.predict(mixed, time, context)
     target = backbone.target(batch.image, noise, time)

@@ -34,8 +34,9 @@ class OptimizerRecipe:
     """How parameters are stepped.
 
     Attributes:
-        name: ``adamw``, or ``muon`` for hidden matrices with AdamW for the rest, which
-            its source reports to learn more from an example.
+        name: ``adamw``; ``adamw8bit``, whose moments take a quarter of the memory (bitsandbytes;
+            Dettmers et al. 2022, arXiv 2110.02861); or ``muon`` for hidden matrices with AdamW for
+            the rest, which its source reports to learn more from an example.
         lr: learning rate of AdamW at its highest.
         muon_lr: of Muon; its steps are scaled to the size of AdamW's. None: the same as ``lr``.
         weight_decay: of matrices; vectors (norms, biases) have none.
@@ -48,7 +49,7 @@ class OptimizerRecipe:
         clip: largest norm of the gradient; longer ones are shortened to it; 0 is no limit.
     """
 
-    name: Literal["adamw", "muon"] = "adamw"
+    name: Literal["adamw", "adamw8bit", "muon"] = "adamw"
     lr: float = 1e-4
     muon_lr: float | None = None
     weight_decay: float = 0.01
@@ -111,7 +112,8 @@ def make_optimizers(params: Mapping[str, nn.Parameter], recipe: OptimizerRecipe)
     groups = [group for group in groups if group["params"]]
     optimizers: list[Optimizer] = []
     if groups:
-        optimizers.append(torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True))
+        make = _make_adamw8bit if recipe.name == "adamw8bit" else _make_adamw
+        optimizers.append(make(groups, recipe))
     if hidden:
         optimizers.append(
             Muon(
@@ -125,6 +127,22 @@ def make_optimizers(params: Mapping[str, nn.Parameter], recipe: OptimizerRecipe)
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
     return optimizers
+
+
+def _make_adamw(groups: list[dict[str, Any]], recipe: OptimizerRecipe) -> Optimizer:
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+
+
+def _make_adamw8bit(groups: list[dict[str, Any]], recipe: OptimizerRecipe) -> Optimizer:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise RequestError(
+            f"optimizer.name: 'adamw8bit' needs bitsandbytes ({error}); run `pip install "
+            "bitsandbytes` (or `pip install 'personae[quantize]'`), or set it to 'adamw'"
+        ) from error
+    made: Optimizer = AdamW8bit(groups, lr=recipe.lr, betas=recipe.betas)
+    return made
 
 
 def set_lr(optimizers: Sequence[Optimizer], factor: float) -> None:
@@ -165,4 +183,6 @@ def restore_optimizers(
                 "resume with the recipe that the run was started with"
             )
         param = params[parameter]
-        owners[id(param)].state[param][key] = tensor.to(param.device)
+        is_count = tensor.ndim == 0 and not tensor.is_floating_point()  # bitsandbytes' step
+        value = int(tensor) if is_count else tensor.to(param.device)
+        owners[id(param)].state[param][key] = value

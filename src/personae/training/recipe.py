@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from personae.config import apply_settings, as_data, build_config, flatten, read_toml
-from personae.errors import RequestError
+from personae.diffusion.quantize import Quantize
+from personae.errors import DataError, RequestError
+from personae.training.grpo_recipe import GrpoRecipe, check_grpo
 from personae.training.objective import Times
 from personae.training.optimizers import OptimizerRecipe
+from personae.training.rerefl import ReReflRecipe
+from personae.training.rewards.recipe import RewardsRecipe
+from personae.training.rollout import RolloutRecipe
+from personae.training.validation import ValidationRecipe
 
 __all__ = [
     "DataRecipe",
@@ -33,9 +39,12 @@ _FREE = (
     "training.threads",
     "training.compile",
     "training.trackers",
+    "training.offload_text_encoder",
+    "data.cache_text",
     "data.folder",
     "data.workers",
     "samples.",
+    "validation.",
 )
 
 
@@ -67,6 +76,7 @@ class DataRecipe:
         file: examples.jsonl.
         sizes: (width, height) that pictures of a file are brought to; empty: the model's own.
         folder: where latents are kept between runs; None: in the run's folder.
+        cache_text: embed every prompt once, beside the latents, instead of in each step.
         workers: processes that make examples while this one encodes; 0 is one for each core.
     """
 
@@ -74,6 +84,7 @@ class DataRecipe:
     file: Path | None = None
     sizes: tuple[tuple[int, int], ...] = ()
     folder: Path | None = None
+    cache_text: bool = False
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -139,6 +150,10 @@ class TrainingRecipe:
         log_every: steps a row of log.jsonl speaks of.
         threads: of torch on the CPU; 0: as it is.
         trackers: names that accelerate knows: tensorboard, wandb ...
+        max_skipped: steps whose gradient is not finite that a run may skip before it stops.
+        quantize: keep the frozen base below an adapter in fewer bits: ``int8`` or ``nf4``.
+        offload_text_encoder: once prompts and pictures are encoded, leave the text encoder and
+            the autoencoder's encoder on the CPU; needs ``data.cache_text``.
     """
 
     steps: int = 1000
@@ -157,6 +172,9 @@ class TrainingRecipe:
     log_every: int = 10
     threads: int = 0
     trackers: tuple[str, ...] = ()
+    max_skipped: int = 3
+    quantize: Quantize = "no"
+    offload_text_encoder: bool = False
 
     def __post_init__(self) -> None:
         counts = (self.steps, self.batch_size, self.accumulate, self.keep, self.log_every)
@@ -185,6 +203,11 @@ class Recipe:
         optimizer: who steps, how far.
         times: from which times the model learns.
         samples: sheets drawn on the way.
+        rewards: what pictures drawn while training are rewarded for; needs one of the next two.
+        rollout: how they are drawn.
+        rerefl: follow the rewards' gradient (UMO).
+        grpo: let pictures compete for rewards, with a gradient or without (Flow-GRPO, PSR).
+        validation: pictures of other identities, scored on the way.
     """
 
     base: str
@@ -197,6 +220,39 @@ class Recipe:
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     times: Times = field(default_factory=Times)
     samples: SampleRecipe = field(default_factory=SampleRecipe)
+    rewards: RewardsRecipe | None = None
+    rollout: RolloutRecipe = field(default_factory=RolloutRecipe)
+    rerefl: ReReflRecipe | None = None
+    grpo: GrpoRecipe | None = None
+    validation: ValidationRecipe = field(default_factory=ValidationRecipe)
+
+    def __post_init__(self) -> None:
+        sections = {"rewards": self.rewards, "rerefl": self.rerefl, "grpo": self.grpo}
+        given = {name for name, section in sections.items() if section is not None}
+        if given not in (set(), {"rewards", "rerefl"}, {"rewards", "grpo"}):
+            raise RequestError(
+                "rewards: expected a section [rewards] together with one of [rerefl] and [grpo]; "
+                f"got {', '.join(f'[{name}]' for name in sections if name in given)}"
+            )
+        if self.grpo is not None:
+            check_grpo(self.grpo, self.training, adapter=self.lora is not None)
+        _check_savings(self)
+
+
+def _check_savings(recipe: Recipe) -> None:
+    """Do the options that save memory fit the rest?"""
+    training, cached = recipe.training, recipe.data.cache_text
+    if training.quantize != "no" and recipe.lora is None:
+        raise RequestError("training.quantize: only a frozen base can be; add a section [lora]")
+    if training.offload_text_encoder and not cached:
+        raise RequestError(
+            "training.offload_text_encoder: every step embeds prompts; set data.cache_text to true"
+        )
+    if cached and training.train_text_encoder:
+        raise RequestError(
+            "data.cache_text: with train_text_encoder, what prompts are embedded to changes in "
+            "every step; set one of them to false"
+        )
 
 
 def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
@@ -214,8 +270,13 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
 def changed_keys(old: Mapping[str, Any], new: Recipe) -> list[str]:
     """What differs between a run's resolved recipe and a new one, and may not.
 
-    Steps, seconds, saving, logging and sample sheets may differ.
+    Steps, seconds, saving, logging and sample sheets may differ. A key that the old one lacks,
+    since it was written before there was such a key, had its default.
     """
-    before, after = flatten(old), flatten(as_data(new))
+    try:
+        before = flatten(as_data(build_config(Recipe, old)))
+    except DataError:
+        before = flatten(old)
+    after = flatten(as_data(new))
     different = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return sorted(key for key in different if not key.startswith(_FREE))

@@ -6,29 +6,28 @@ import math
 import time as clock
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from personae.compute.runs import make_folder, write_atomic
 from personae.config import as_data, as_toml, flatten
-from personae.data.examples import ExampleSource
-from personae.data.latents import LatentStore, encode_examples
 from personae.diffusion.backbone import Backbone
-from personae.errors import DataError, WorkError
-from personae.training.batches import BatchPlan, collate, draws_for
+from personae.diffusion.lora import without_lora
+from personae.errors import DataError, RequestError, WorkError
+from personae.training.best import OVER, Best
+from personae.training.card import write_card
 from personae.training.checkpoint import (
     Checkpoint,
     checkpoints,
     load_checkpoint,
     save_checkpoint,
 )
+from personae.training.chosen import Chosen
 from personae.training.ema import Ema
 from personae.training.logs import Trackers, TrainingLog, Window
-from personae.training.objective import flow_matching_loss, sample_times
+from personae.training.methods import Finetuning, Pass, not_finite
 from personae.training.optimizers import (
     lr_factor,
     make_optimizers,
@@ -40,26 +39,18 @@ from personae.training.processes import Ranks
 from personae.training.recipe import Recipe
 from personae.training.result import Progress, TrainingResult
 from personae.training.samples import Judge, draw_examples, write_sheet
-from personae.training.sources import example_source, sample_examples
+from personae.training.sources import sample_examples
 from personae.training.stopping import Stop
+from personae.training.supply import Supply
 from personae.training.trainable import make_trainable, save_result
+from personae.training.validation import Validation
 
-__all__ = ["Finetuning"]
+__all__ = ["Session"]
 
 _FEW_SHAPES = 4
-_STORE_SHARE = 0.2  # of a GPU's free memory that latents may take
 
 
-@dataclass(frozen=True, eq=False)
-class _Pass:
-    """What one forward and backward showed: ids, (B,) losses and times, still on the device."""
-
-    ids: tuple[str, ...]
-    loss: Tensor
-    time: Tensor
-
-
-class Finetuning:
+class Session(Supply):
     """A run in progress: the weights, what steps them, and where it stands."""
 
     def __init__(
@@ -69,50 +60,28 @@ class Finetuning:
         ranks: Ranks,
         backbone: Backbone,
         *,
+        chosen: Chosen | None = None,
         judge: Judge | None = None,
         encoding: Progress | None = None,
     ) -> None:
-        self.recipe, self.out, self.ranks, self.judge = recipe, out, ranks, judge
-        self.backbone = backbone
-        self.step = 0
+        super().__init__(recipe, make_folder(out), ranks, backbone, encoding)
+        self.chosen, self.judge = chosen or Chosen(Finetuning(), None), judge
+        self.best = Best()
+        self.skipped = 0
         self.seconds = 0.0
         self.window = Window()
-        make_folder(out)
-        source = example_source(recipe, backbone)
-        self.store = self._encode(source, encoding)
-        self.samples = sample_examples(recipe, source) if recipe.samples.every else []
+        self.samples = sample_examples(recipe, self.source) if recipe.samples.every else []
         self.params = make_trainable(backbone, recipe)
+        self.keep_texts(self.precision(), encoding)
         self.optimizers = make_optimizers(self.params, recipe.optimizer)
         decay = recipe.training.ema_decay
         self.ema = Ema(self.params, decay) if decay else None
-        lengths = {name: len(bucket) for name, bucket in self.store.buckets.items()}
-        self.plan = BatchPlan(lengths, recipe.training.batch_size, recipe.seed)
         if recipe.training.compile:
             # A graph for each of a few shapes, which runs fastest; one for all where they are many
             # or a GPU's clock is dear.
             few = ranks.device.type == "cpu" and len(self.store.buckets) <= _FEW_SHAPES
             wrapped = torch.compile(backbone.denoiser, dynamic=False if few else None)
             backbone.denoiser = cast(torch.nn.Module, wrapped)
-
-    def _encode(self, source: ExampleSource, progress: Progress | None) -> LatentStore:
-        data = self.recipe.data
-        folder = data.folder or self.out / "latents"
-        if not self.ranks.is_main:
-            self.ranks.wait()
-        store = encode_examples(
-            source, self.backbone, folder, num_workers=data.workers, progress=progress
-        )
-        if self.ranks.is_main:
-            self.ranks.wait()
-        problems = getattr(source, "problems", ())
-        store = replace(store, problems=(*problems, *store.problems))
-        return store.to(self.ranks.device) if self._fits(store) else store
-
-    def _fits(self, store: LatentStore) -> bool:
-        if self.ranks.device.type != "cuda":
-            return False
-        free, _ = torch.cuda.mem_get_info(self.ranks.device)
-        return store.num_bytes < _STORE_SHARE * free
 
     def resume(self) -> None:
         """Take the last checkpoint, if there is one, and open the log where it ends."""
@@ -121,7 +90,7 @@ class Finetuning:
             self.restore(load_checkpoint(found[-1]))
         if self.ranks.is_main:
             write_atomic(self.out / "recipe.resolved.toml", as_toml(as_data(self.recipe)))
-            self.log = TrainingLog(self.out / "log.jsonl", self.step)
+            self.log = TrainingLog(self.out / "log.jsonl", self.step if found else -1)
 
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -135,11 +104,19 @@ class Finetuning:
         restore_optimizers(checkpoint.optimizer, self.params, self.optimizers)
         self.step = checkpoint.state["step"]
         self.seconds = checkpoint.state["seconds"]
+        self.skipped = checkpoint.state["skipped"]
+        self.best = Best(**checkpoint.state["best"])
         self.window = Window(checkpoint.state["window"])
 
     def checkpoint(self) -> Checkpoint:
         """All of it, as it stands."""
-        state = {"step": self.step, "seconds": self.seconds, "window": self.window.state()}
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "skipped": self.skipped,
+            "best": self.best.as_data(),
+            "window": self.window.state(),
+        }
         ema = self.ema.shadow if self.ema is not None else {}
         optimizer = optimizer_tensors(self.params, self.optimizers)
         return Checkpoint(self.params, ema, optimizer, state)
@@ -157,100 +134,113 @@ class Finetuning:
         trackers = Trackers(training.trackers, self.out, flatten(as_data(self.recipe)))
         reason, saved_at = None, self.step
         self._row: dict[str, Any] = {}
+        if self.step == 0 and self.ranks.is_main:
+            self._validate(trackers)  # what training starts from
         while self.step < training.steps and not reason:
             self.take_step()
             self.seconds = stop.seconds
             self._after_step(trackers, progress)
             reason = stop.reason if self.ranks.any(stop.reason is not None) else None
+            if reason is None and self._is_over():
+                reason = OVER
             if training.save_every and self.step % training.save_every == 0:
                 self.save()
                 saved_at = self.step
         if saved_at != self.step:
             self.save()
         trackers.close()
-        return self._result(reason if self.step < training.steps else None)
+        is_done = self.step >= training.steps or reason == OVER
+        return self._result(None if is_done else reason)
+
+    def _is_over(self) -> bool:
+        """Has the third measure not grown for as long as the recipe waits?"""
+        patience = self.recipe.validation.patience
+        return self.ranks.any(bool(patience) and self.best.worse_in_a_row >= patience)
 
     def _result(self, stopped: str | None) -> TrainingResult:
         saved = None
         if stopped is None and self.ranks.is_main:
             saved = self.write_result()
+            if self.best.step is not None:
+                saved = self.out / "best" / saved.name
         loss, problems = self._row.get("loss"), self.store.problems
         return TrainingResult(self.out, self.step, stopped, saved, loss, self.seconds, problems)
 
     def write_result(self) -> Path:
         """``model`` or ``adapter``, with the running mean of the weights where one is kept."""
         with self._mean_weights():
-            return save_result(self.backbone, self.recipe, self.out)
+            folder = save_result(self.backbone, self.recipe, self.out)
+        write_card(self, folder)
+        return folder
 
     def _mean_weights(self) -> AbstractContextManager[None]:
         return nullcontext() if self.ema is None else self.ema.swapped()
 
     def take_step(self) -> None:
-        """One step of the optimizer: passes, guard, clip, step, running mean."""
-        recipe, params = self.recipe, list(self.params.values())
+        """One step of the method, with its updates; then the running mean."""
+        recipe = self.recipe
         set_lr(self.optimizers, lr_factor(self.step, recipe.training.steps, recipe.optimizer))
-        passes = [self._pass(part) for part in range(recipe.training.accumulate)]
-        self.ranks.average(params)
-        limit = recipe.optimizer.clip or float("inf")
-        norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
-        self._guard(norm, passes)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        for part in passes:
-            self.window.add(part.loss.tolist(), part.time.tolist())
-        self.window.norm.append(norm)
+        for seen in self.chosen.method.step(self):
+            self.window.add(seen)
         self.step += 1
         if self.ema is not None:
             self.ema.update(self.step)
 
-    def _pass(self, part: int) -> _Pass:
-        """Forward and backward of one batch."""
-        training, ranks = self.recipe.training, self.ranks
-        number = (self.step * training.accumulate + part) * ranks.world + ranks.rank
-        name, rows = self.plan[number]
-        shape = (len(rows), *self.store.buckets[name].image.shape[1:])
-        draws = draws_for(
-            self.recipe.seed,
-            number,
-            shape,
-            caption_dropout=training.caption_dropout,
-            reference_dropout=training.reference_dropout,
-            device=ranks.device,
-        )
-        batch = collate(self.store, name, rows, draws, ranks.device)
-        time = sample_times(draws.normal, self.recipe.times)
-        with self._precision():
-            loss = flow_matching_loss(self.backbone, batch, time, draws.noise)
-        torch.autograd.backward(loss.mean() / training.accumulate)
-        return _Pass(batch.ids, loss.detach(), time)
-
-    def _precision(self) -> torch.autocast:
-        wanted = self.recipe.training.precision == "bf16"
-        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=wanted)
-
-    def _guard(self, norm: float, passes: Sequence[_Pass]) -> None:
-        """Stop before the weights are touched, and say by which examples.
-
-        A loss that is not finite makes a gradient that is not, so one look at the norm a step is
-        enough, and a GPU waits once.
+    def update(self, passes: Sequence[Pass]) -> None:
+        """One step of the optimizer: average over processes, guard, clip, step.
 
         Raises:
-            WorkError: the norm of the gradient is not finite.
+            WorkError: more gradients were not finite than the recipe lets pass.
         """
-        if math.isfinite(norm):
-            return
-        ids = [name for part in passes for name in part.ids]
-        bad = [not math.isfinite(value) for part in passes for value in part.loss.tolist()]
-        named = [name for name, is_bad in zip(ids, bad, strict=True) if is_bad]
-        what = f"loss of {', '.join(named)}" if named else f"gradient of {', '.join(ids)}"
+        params = list(self.params.values())
+        self.ranks.average(params)
+        limit = self.recipe.optimizer.clip or float("inf")
+        norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
+        finite = math.isfinite(norm)
         for optimizer in self.optimizers:
+            if finite:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        if finite:
+            self.window.norm.append(norm)
+        else:
+            self._skip(passes)
+
+    def _skip(self, passes: Sequence[Pass]) -> None:
+        """Leave the weights as they are, and say by which examples.
+
+        A loss that is not finite makes a gradient that is not, so one look at the norm an update
+        is enough, and a GPU waits once.
+        """
+        what = not_finite(passes)
+        self.skipped += 1
+        if self.ranks.is_main and hasattr(self, "log"):
+            self.log.write({"step": self.step + 1, "skipped": what})
+        most = self.recipe.training.max_skipped
+        if self.skipped <= most:
+            return
         raise WorkError(
             f"step {self.step + 1}: {what} is not finite; the weights are as after step "
-            f"{self.step}. Look at {'this example' if len(named) == 1 else 'these examples'}, or "
-            "lower optimizer.lr, and run again with --resume"
+            f"{self.step} ({self.skipped} steps were skipped, training.max_skipped is {most}). "
+            "Look at these examples, or lower optimizer.lr, and run again with --resume"
         )
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """The model as it was before training, for a while: without its adapter.
+
+        Raises:
+            RequestError: all weights are trained, so there is no such model any more.
+        """
+        if self.recipe.lora is None:
+            raise RequestError(
+                "a penalty towards the frozen model needs an adapter: add a section [lora]"
+            )
+        return without_lora(self.backbone)
+
+    def precision(self) -> torch.autocast:
+        """In which numbers passes compute."""
+        wanted = self.recipe.training.precision == "bf16"
+        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=wanted)
 
     def _after_step(self, trackers: Trackers, progress: Progress | None) -> None:
         """Log, sheet, progress; only the main process writes."""
@@ -265,6 +255,26 @@ class Finetuning:
         every = recipe.samples.every
         if every and self.step % every == 0 and self.samples:
             self._tell({"step": self.step, **self.draw_samples()}, trackers)
+        if recipe.validation.every and self.step % recipe.validation.every == 0:
+            self._validate(trackers)
+
+    def _validate(self, trackers: Trackers) -> None:
+        if self.chosen.validation is not None:
+            self._tell({"step": self.step, **self.validate(self.chosen.validation)}, trackers)
+
+    def validate(self, validation: Validation) -> dict[str, Any]:
+        """Look at other identities, and keep the weights if a third measure says the best yet."""
+        with self._mean_weights():
+            with self.precision():
+                row = validation.look(self)
+            value = row.get(f"validation.{self.recipe.validation.best_by}")
+            if value is None:
+                return row
+            is_best = self.best.compare(self.step, value)
+            if is_best:
+                folder = save_result(self.backbone, self.recipe, self.out / "best")
+                write_card(self, folder, row)
+        return {**row, "best_step": self.best.step}
 
     def _tell(self, row: Mapping[str, Any], trackers: Trackers) -> None:
         self.log.write(row)
@@ -282,7 +292,7 @@ class Finetuning:
 
     def draw_samples(self) -> dict[str, float]:
         """Write a sample sheet; the judge's metrics of it."""
-        with self._mean_weights(), self._precision():
+        with self._mean_weights(), self.precision():
             drawn = draw_examples(
                 self.backbone, self.samples, self.recipe.samples, self.recipe.seed
             )

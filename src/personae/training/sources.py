@@ -9,7 +9,9 @@ from personae.diffusion.backbone import Backbone
 from personae.errors import RequestError
 from personae.training.recipe import Recipe
 
-__all__ = ["example_source", "sample_examples"]
+__all__ = ["example_source", "sample_examples", "validation_examples"]
+
+_AFTER_SAMPLES = 500
 
 
 def example_source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
@@ -41,3 +43,25 @@ def sample_examples(recipe: Recipe, source: ExampleSource) -> list[Example]:
     if isinstance(source, ToonExamples):
         source = replace(source, count=count, start=0, split="validation")
     return [source[number] for number in range(min(count, len(source)))]
+
+
+def validation_examples(recipe: Recipe, backbone: Backbone) -> list[Example]:
+    """What validation draws: toons of the validation split, or ``validation.file``.
+
+    Their seeds follow those of the sample sheets, and look-alikes are left to the benchmarks.
+
+    Raises:
+        RequestError: the data are a file, and no file for validation is named.
+    """
+    wanted, source = recipe.validation, example_source(recipe, backbone)
+    if isinstance(source, ToonExamples):
+        kept = replace(source, count=wanted.count, start=_AFTER_SAMPLES, split="validation")
+        return [kept[number] for number in range(wanted.count)]
+    if wanted.file is None:
+        raise RequestError(
+            "validation.file: expected examples of identities that are not trained on; name a "
+            "file, or set validation.every to 0"
+        )
+    limits = backbone.limits
+    held = ExampleFile(wanted.file, recipe.data.sizes or limits.sizes, limits.reference_px)
+    return [held[number] for number in range(min(wanted.count, len(held)))]

@@ -9,7 +9,9 @@ from torch import nn
 
 from personae.diffusion.backbone import Backbone
 from personae.errors import RequestError
+from personae.training.card import base_name
 from personae.training.recipe import Recipe
+from personae.training.saved import check_adapter
 
 __all__ = ["make_trainable", "save_result"]
 
@@ -52,11 +54,17 @@ def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter
 
 
 def save_result(backbone: Backbone, recipe: Recipe, out: Path) -> Path:
-    """Write what was trained: ``adapter`` (LoRA) or ``model`` (a diffusers folder, bfloat16)."""
+    """Write what was trained: ``adapter`` (LoRA) or ``model`` (a diffusers folder, bfloat16).
+
+    Raises:
+        WorkError: the adapter cannot be written, or is not what was trained when read back.
+    """
     if recipe.lora is not None:
         from personae.diffusion.lora import save_lora
 
-        save_lora(backbone, out / "adapter", {"base": recipe.base, "seed": str(recipe.seed)})
+        facts = {"base": base_name(recipe.base), "seed": str(recipe.seed)}
+        save_lora(backbone, out / "adapter", facts)
+        check_adapter(backbone, out / "adapter")
         return out / "adapter"
     params = [*backbone.denoiser.parameters(), *backbone.text_encoder.parameters()]
     before = [param.data for param in params]

@@ -37,13 +37,15 @@ __all__ = ["EyesChoice", "build_witnesses"]
 class EyesChoice:
     """Which eyes look; a name, or ``name:PATH-OR-HUB-ID`` where weights are brought along.
 
-    ``cache`` keeps what they make of references, by content; None keeps nothing.
+    ``cache`` keeps what they make of references, by content; None keeps nothing. ``device`` is
+    where face embedders compute, as torch names it; detectors stay on the CPU.
     """
 
     faces: str = "dlib"
     detector: str = "guided"
     embedder: str = "efficientnet-lite0"
     commercial: bool = False
+    device: str = "cpu"
     cache: Path | None = field(default_factory=lambda: cache_folder() / "descriptors")
 
 
@@ -65,13 +67,15 @@ def build_witnesses(choice: EyesChoice, groups: Iterable[Group]) -> dict[Group, 
 def _people(choice: EyesChoice) -> PeopleEyes:
     name, path = _split(choice.faces)
     if name in {"toons", "examiner"} and not path:
-        return _toon_eyes(name)
+        return _toon_eyes(name, choice.device)
     embedder: FaceEmbedder
     if name == "dlib":
-        embedder = DlibFaceEmbedder()
+        embedder = DlibFaceEmbedder(choice.device)
     elif name == "arcface" and path:
         embedder = (
-            OnnxArcFace(Path(path)) if path.endswith(".onnx") else ArcFaceEmbedder(Path(path))
+            OnnxArcFace(Path(path))
+            if path.endswith(".onnx")
+            else ArcFaceEmbedder(Path(path), choice.device)
         )
     else:
         raise RequestError(
@@ -82,11 +86,11 @@ def _people(choice: EyesChoice) -> PeopleEyes:
     return PeopleEyes(FaceEyes(DlibFaceDetector(), embedder))
 
 
-def _toon_eyes(name: str) -> PeopleEyes:
+def _toon_eyes(name: str, device: str) -> PeopleEyes:
     """Eyes for the drawn world; all that ships with the package may be used commercially."""
     if name == "toons":
-        return PeopleEyes(FaceEyes(ToonFaceDetector(), ToonFaceEmbedder()))
-    examiner = Examiner.load()
+        return PeopleEyes(FaceEyes(ToonFaceDetector(), ToonFaceEmbedder(device)))
+    examiner = Examiner.load(device)
     return PeopleEyes(examiner.eyes, judge=examiner)
 
 

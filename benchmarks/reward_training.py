@@ -1,0 +1,233 @@
+"""What reward training does to what a model draws: arms side by side, by the examiner.
+
+    python benchmarks/reward_training.py OUT --arm sft=RUN1 --arm strict=RUN2 [--against sft]
+
+An arm is a folder with an adapter (or a run, whose best one is taken); the first arm is always
+``base``, the model without one. Each arm draws the same test scenes with the same seeds. Strict
+protocol, intervals by bootstrap over scenes, differences paired by scene and seed. Quality is the
+kernel distance between features of drawn and true pictures, diversity what differs between seeds,
+both by an embedder that no training uses. Resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from personae.compute.runs import read_rows
+from personae.diffusion.load import load_backbone
+from personae.diffusion.lora import load_lora
+from personae.evaluation.compare import compare_runs
+from personae.evaluation.evaluate import Evaluation, evaluate
+from personae.generation import Drawing, generate
+from personae.metrics.quality import kernel_distance, seed_diversity
+from personae.metrics.witnesses import EyesChoice
+from personae.subjects.manifest import read_scenes
+from personae.subjects.picture import read_picture
+from personae.toons import scene, write_scenes
+from personae.vision.embedders import EfficientNetEmbedder
+
+METRICS = (
+    "presence",
+    "strict_id_similarity",
+    "strict_id_confusion",
+    "strict_position_score",
+    "prompt_fidelity",
+    "strangers",
+    "copy_paste",
+)
+RESAMPLES = 2000
+
+
+def adapter_of(folder: Path) -> Path:
+    for place in (folder / "best" / "adapter", folder / "adapter", folder):
+        if (place / "pytorch_lora_weights.safetensors").is_file():
+            return place
+    raise SystemExit(f"{folder}: no adapter in it")
+
+
+def write_truth(folder: Path, choice: argparse.Namespace) -> Path:
+    path = folder / "scenes.jsonl"
+    if not path.is_file():
+        seeds = range(choice.scenes)
+        drawn = (
+            scene(seed, count=choice.count, split="test", look_alikes=choice.look_alikes)
+            for seed in seeds
+        )
+        write_scenes(drawn, folder, truth=True)
+    return path
+
+
+def draw_arm(scenes: Path, out: Path, adapter: Path | None, choice: argparse.Namespace) -> None:
+    backbone = load_backbone(choice.model, device=choice.device)
+    if adapter is not None:
+        load_lora(backbone, adapter)
+    drawing = Drawing(adapter=None if adapter is None else out.name, steps=choice.steps)
+    generate(read_scenes(scenes).scenes, backbone, out / "drawn", drawing, seeds=choice.seeds)
+    evaluate(
+        Evaluation(
+            scenes=scenes,
+            images=out / "drawn" / "images",
+            out=out / "rows",
+            eyes=EyesChoice(faces="examiner"),
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def embedder() -> EfficientNetEmbedder:
+    return EfficientNetEmbedder()
+
+
+@torch.no_grad()
+def features(paths: list[Path]) -> np.ndarray:
+    rows = []
+    for path in paths:
+        pixels = torch.from_numpy(np.array(read_picture(path))).permute(2, 0, 1)[None].float() / 255
+        side = embedder().side_px
+        shown = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+        rows.append(embedder().embed(shown)[0].numpy())
+    return np.array(rows)
+
+
+def kept_features(folder: Path, name: str, paths: list[Path]) -> np.ndarray:
+    path = folder / f"features-{name}.npy"
+    if path.is_file():
+        return np.load(path)
+    made = features(paths)
+    np.save(path, made)
+    return made
+
+
+def seen(folder: Path, choice: argparse.Namespace, ids: list[str]) -> np.ndarray:
+    """(scenes, seeds, d)."""
+    paths = [folder / "drawn/images" / one / f"{s}.png" for one in ids for s in range(choice.seeds)]
+    return kept_features(folder, "drawn", paths).reshape(len(ids), choice.seeds, -1)
+
+
+def interval(values: np.ndarray) -> str:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def quality_of(drawn: np.ndarray, truth: np.ndarray, chosen: np.ndarray) -> float:
+    width = drawn.shape[-1]
+    return float(kernel_distance(drawn[chosen].reshape(-1, width), truth[chosen]))
+
+
+def set_rows(arms: dict[str, np.ndarray], truth: np.ndarray, against: str) -> list[list[str]]:
+    """Quality and diversity of each arm, and their paired differences."""
+    rng, count = np.random.default_rng(0), len(truth)
+    everybody = np.arange(count)
+    # Without repeats: a picture twice would be a pair of its own.
+    parts = [rng.permutation(count)[: count // 2] for _ in range(200)]
+    rows: list[list[str]] = []
+    quality = {n: quality_of(held, truth, everybody) for n, held in arms.items()}
+    halves = {n: np.array([quality_of(held, truth, p) for p in parts]) for n, held in arms.items()}
+    spread = {n: np.asarray(seed_diversity(held)) for n, held in arms.items()}
+    chosen = rng.integers(count, size=(RESAMPLES, count))
+    for name in arms:
+        # The spread over halves is that of the whole times the root of two, for halves overlap.
+        apart = quality[name] - quality[against]
+        wide = (halves[name] - halves[against]).std() / np.sqrt(2) * 1.96
+        difference = spread[name] - spread[against]
+        rows.append(
+            [
+                name,
+                f"{quality[name]:.4f}",
+                f"{apart:+.4f} +- {wide:.4f}",
+                f"{spread[name].mean():.3f} {interval(spread[name][chosen].mean(1))}",
+                f"{difference.mean():+.3f} {interval(difference[chosen].mean(1))}",
+            ]
+        )
+    return rows
+
+
+def cost(folder: Path | None) -> str:
+    """Seconds and pictures drawn in training, from the run's log."""
+    log = None if folder is None else folder / "log.jsonl"
+    if log is None or not log.is_file():
+        return "-"
+    rows = [row for row in read_rows(log) if "seconds" in row]
+    return f"{rows[-1]['seconds']:.0f} s, {rows[-1]['step']} steps" if rows else "-"
+
+
+def cell(mean: float | None, ci95: list[float] | None, sign: str = "") -> str:
+    if mean is None:
+        return "-"
+    if ci95 is None:
+        return f"{mean:{sign}.3f}"
+    return f"{mean:{sign}.3f} [{ci95[0]:{sign}.3f}, {ci95[1]:{sign}.3f}]"
+
+
+def print_tables(out: Path, arms: dict[str, Path | None], choice: argparse.Namespace) -> None:
+    names = list(arms)
+    told = {
+        name: {
+            row["metric"]: row
+            for row in json.loads((out / name / "rows/summary.json").read_text())["metrics"]
+        }
+        for name in names
+    }
+    print(f"\n{choice.scenes} scenes of {choice.count}, {choice.seeds} seeds")
+    print("| | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|")
+    for metric in METRICS:
+        cells = [
+            cell(t[metric]["mean"], t[metric]["ci95"]) if metric in t else "-"
+            for t in told.values()
+        ]
+        print(f"| {metric} | " + " | ".join(cells) + " |")
+    print("| training | " + " | ".join(cost(folder) for folder in arms.values()) + " |")
+    base = choice.against
+    print(f"\nPaired difference to {base}:")
+    others = [name for name in names if name != base]
+    print("| | " + " | ".join(others) + " |\n" + "|---" * (len(others) + 1) + "|")
+    apart = {
+        n: {d.metric: d for d in compare_runs(out / base / "rows", out / n / "rows")}
+        for n in others
+    }
+    for metric in METRICS:
+        cells = [
+            cell(d[metric].mean, d[metric].ci95, "+") if metric in d else "-"
+            for d in apart.values()
+        ]
+        print(f"| {metric} | " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--arm", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--against", default="base")
+    parser.add_argument("--model", default="toons")
+    parser.add_argument("--count", type=int, default=2)
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--look-alikes", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    choice = parser.parse_args()
+    arms: dict[str, Path | None] = {"base": None}
+    for text in choice.arm:
+        name, _, folder = text.partition("=")
+        arms[name] = Path(folder)
+    out = choice.out
+    scenes = write_truth(out, choice)
+    for name, folder in arms.items():
+        draw_arm(scenes, out / name, None if folder is None else adapter_of(folder), choice)
+    ids = [one.id for one in read_scenes(scenes).scenes]
+    truth = kept_features(out, "truth", [out / "truth" / one / "0.png" for one in ids])
+    print_tables(out, arms, choice)
+    print("\n| | quality (KID) | against | diversity | against |\n|---|---|---|---|---|")
+    for row in set_rows({n: seen(out / n, choice, ids) for n in arms}, truth, choice.against):
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()

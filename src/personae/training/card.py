@@ -1,0 +1,268 @@
+"""The README.md beside every saved adapter or model: what, how to load it, what it is not for.
+
+A Hugging Face model card. It names no folder of the machine that trained it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from personae.compute.runs import write_atomic
+from personae.config import as_data, as_toml
+from personae.diffusion.load import TOONS
+from personae.diffusion.lora import COMFY_FILE
+from personae.toons import checkpoint_folder
+from personae.training.history import read_history, validation_of
+from personae.training.recipe import Recipe
+from personae.training.rewards.recipe import REWARDS
+
+if TYPE_CHECKING:
+    from personae.training.session import Session
+
+__all__ = ["Trained", "base_name", "card", "method_of", "write_card"]
+
+_LICENSES = {
+    "black-forest-labs/FLUX.2-klein-4B": "apache-2.0",
+    "black-forest-labs/FLUX.2-klein-base-4B": "apache-2.0",
+}
+_HEAD = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+_EYES = ("faces", "detector", "embedder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came of a run, as far as a card says it.
+
+    Attributes:
+        step: of these weights.
+        seconds: of training.
+        examples: how many were trained on.
+        subject_words: how a prompt names a subject, from ``{noun}`` and ``{index}``.
+        has_comfy: is there a file for ComfyUI?
+        row: the last row of the log.
+        validation_step: of ``validation``; None where nobody looked.
+        validation: what it said there, by name.
+    """
+
+    step: int
+    seconds: float
+    examples: int
+    subject_words: str
+    has_comfy: bool = False
+    row: Mapping[str, Any] = field(default_factory=dict)
+    validation_step: int | None = None
+    validation: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_card(session: Session, folder: Path, look: Mapping[str, Any] | None = None) -> Path:
+    """Write the card of weights that were just saved.
+
+    Args:
+        session: the run.
+        folder: where the weights are.
+        look: the row of the validation that found them the best; else the log's best one.
+    """
+    trained = _trained(session, folder, look)
+    write_atomic(folder / "README.md", card(session.recipe, trained))
+    return folder / "README.md"
+
+
+def _trained(session: Session, folder: Path, look: Mapping[str, Any] | None) -> Trained:
+    log = read_history(session.out / "log.jsonl")
+    step = session.best.step if look is None else session.step
+    return Trained(
+        step=session.step,
+        seconds=session.seconds,
+        examples=len(session.store),
+        subject_words=session.backbone.limits.subject_words,
+        has_comfy=(folder / COMFY_FILE).is_file(),
+        row=log.training[-1] if log.training else {},
+        validation_step=step,
+        validation=log.validation_at(step) if look is None else validation_of(look),
+    )
+
+
+def card(recipe: Recipe, trained: Trained) -> str:
+    """The card's text."""
+    parts = [
+        _head(recipe),
+        f"# {_title(recipe)}\n",
+        _what(recipe, trained),
+        "## Use\n",
+        *_use(recipe, trained),
+        _limits(recipe),
+        *_rewards(recipe),
+        *_reached(trained),
+        "## Recipe, in full\n",
+        f"```toml\n{as_toml(_without_folders(as_data(recipe))).strip()}\n```\n",
+    ]
+    return "\n".join(parts)
+
+
+def method_of(recipe: Recipe) -> str:
+    """What the steps do, in words."""
+    if recipe.rerefl is not None:
+        return "ReReFL (UMO, arXiv 2509.06818)"
+    if getattr(recipe, "grpo", None) is not None:
+        return "GRPO (Flow-GRPO, arXiv 2505.05470)"
+    return "flow matching"
+
+
+def base_name(text: str) -> str:
+    """A base, or any path in a recipe, without the folders of the machine it lies on.
+
+    >>> base_name("owner/model"), base_name("/home/ann/model"), base_name("arcface:/x/r50.onnx")
+    ('owner/model', 'model', 'arcface:r50.onnx')
+    """
+    name, colon, path = text.partition(":")
+    if colon and name in {"arcface", "owlv2", "grounding-dino", "dinov2", "dino", "clip"}:
+        return f"{name}:{base_name(path)}"
+    if PureWindowsPath(text).drive:
+        return PureWindowsPath(text).name
+    is_foreign = text.startswith(("/", "~", ".."))
+    return PurePosixPath(text).name if is_foreign else text
+
+
+def _without_folders(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _without_folders(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_without_folders(value) for value in data]
+    return base_name(data) if isinstance(data, str) else data
+
+
+def _head(recipe: Recipe) -> str:
+    """The metadata, as YAML; JSON texts are YAML texts."""
+    tags = ["personae", "flow-matching", "multi-subject", "subject-driven"]
+    tags += ["lora"] if recipe.lora is not None else []
+    tags += ["reinforcement-learning"] if recipe.rewards is not None else []
+    relation = "finetune" if recipe.lora is None else "adapter"
+    facts = {
+        "base_model": base_name(recipe.base),
+        "base_model_relation": relation,
+        "library_name": "diffusers",
+        "license": _license(recipe.base),
+        "pipeline_tag": "image-to-image",
+    }
+    lines = [f"{name}: {json.dumps(value)}" for name, value in facts.items()]
+    return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
+
+
+def _license(base: str) -> str:
+    """Of the base: known by name, or said by the card in its folder; else ``other``."""
+    if base in _LICENSES:
+        return _LICENSES[base]
+    folder = checkpoint_folder() if base == TOONS else Path(base)
+    try:
+        head = _HEAD.match((folder / "README.md").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return "other"
+    told = re.search(r"^license:\s*[\"']?([\w.-]+)", head[1], re.M) if head else None
+    return told[1] if told else "other"
+
+
+def _title(recipe: Recipe) -> str:
+    base = base_name(recipe.base)
+    if recipe.lora is None:
+        return f"{base}, trained further by {method_of(recipe)}"
+    return f"LoRA of rank {recipe.lora.rank} for {base}, by {method_of(recipe)}"
+
+
+def _what(recipe: Recipe, trained: Trained) -> str:
+    if recipe.data.toons is not None:
+        source = "drawn scenes of toons (`personae.toons`, training identities)"
+    else:
+        source = f"examples of `{base_name(str(recipe.data.file))}`"
+    batch = recipe.training.batch_size * recipe.training.accumulate
+    mean = recipe.training.ema_decay
+    kept = f" These are the running mean of the weights (decay {mean:g})." if mean else ""
+    return (
+        "Pictures that hold several given subjects, from one reference each. Trained with Personae "
+        f"on {trained.examples:,} {source}, {batch} a step, for {trained.step:,} of "
+        f"{recipe.training.steps:,} steps in {trained.seconds:,.0f} seconds.{kept}\n"
+    )
+
+
+def _use(recipe: Recipe, trained: Trained) -> Iterator[str]:
+    yield "```python\n" + "\n".join(_loading(recipe)) + "\n```\n"
+    words = [trained.subject_words.format(noun="girl", index=number) for number in (1, 2)]
+    yield (
+        "One reference picture a subject, in the order of their numbers in the prompt, such as "
+        f'"{words[0]} left of {words[1]}".\n'
+    )
+    if recipe.lora is not None:
+        base = base_name(recipe.base)
+        yield f'With Personae: `personae generate --model {base} --adapter "THIS FOLDER" ...`.\n'
+    if trained.has_comfy:
+        yield (
+            f"In ComfyUI: copy `{COMFY_FILE}` into `models/loras` under a name of your own and put "
+            "a node *LoraLoaderModelOnly* behind the model, strength 1.\n"
+        )
+
+
+def _loading(recipe: Recipe) -> list[str]:
+    """Python that makes a pipeline with these weights."""
+    base, number = base_name(recipe.base), "dtype=torch.bfloat16"
+    lines = ["import torch", "from diffusers import DiffusionPipeline", ""]
+    if recipe.lora is None:
+        return [*lines, f'pipeline = DiffusionPipeline.from_pretrained("THIS FOLDER", {number})']
+    if base == TOONS:
+        lines = ["from personae.diffusion.load import load_backbone", ""]
+        lines += [f'pipeline = load_backbone("{base}").pipeline']
+    else:
+        lines += [f'pipeline = DiffusionPipeline.from_pretrained("{base}", {number})']
+    return [*lines, 'pipeline.load_lora_weights("THIS FOLDER")']
+
+
+def _limits(recipe: Recipe) -> str:
+    text = (
+        "## What it must not be used for\n\n"
+        "Pictures of real people without their consent: nobody's face may be given as a reference "
+        "who has not agreed to it. Nor to deceive about who did or said what, nor to recognize "
+        "people. A picture that it draws is no evidence of anything.\n"
+    )
+    if recipe.rewards is not None and recipe.rewards.faces.startswith("arcface"):
+        text += (
+            "\nIts reward looked with ArcFace weights, which are, as a rule, for non-commercial "
+            "research: look at their license before any other use.\n"
+        )
+    return text
+
+
+def _rewards(recipe: Recipe) -> Iterator[str]:
+    yield f"## Method\n\n{method_of(recipe)}; all settings stand below.\n"
+    if recipe.rewards is None:
+        return
+    rows = [
+        f"| {name} | {weight:g} | {REWARDS[name]} |"
+        for name, weight in recipe.rewards.weights.items()
+    ]
+    eyes = [f"{name}: `{base_name(getattr(recipe.rewards, name))}`" for name in _EYES]
+    yield "\n".join(["| reward | weight | what it says |", "| --- | --- | --- |", *rows, ""])
+    yield f"Eyes of the rewards: {', '.join(eyes)}.\n"
+
+
+def _reached(trained: Trained) -> Iterator[str]:
+    """The last row of the log, and validation at the best step."""
+    yield "## What it reached\n"
+    last = {k: v for k, v in trained.row.items() if isinstance(v, int | float) and k != "step"}
+    if last:
+        yield f"At step {trained.row['step']:,}, on what it is trained on:\n\n{_table(last)}"
+    if trained.validation:
+        yield (
+            f"At step {trained.validation_step:,}, on identities that it was not trained on (the "
+            "examiner's numbers chose nothing and trained nothing):\n\n"
+            + _table(trained.validation)
+        )
+    elif not last:
+        yield "Nothing was measured.\n"
+
+
+def _table(numbers: Mapping[str, float]) -> str:
+    rows = [f"| {name} | {value:.6g} |" for name, value in numbers.items()]
+    return "\n".join(["| what | value |", "| --- | --- |", *rows, ""])

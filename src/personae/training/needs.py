@@ -1,0 +1,273 @@
+"""How much memory, disk and time a run needs, from its recipe and modules without weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from personae.compute.device import limited_threads
+from personae.diffusion.folder import CheckpointFolder, StoredTensor
+from personae.diffusion.memory import Workload, estimate_memory, flux2_activations
+from personae.diffusion.quantize import QUANTIZED, weight_bytes
+from personae.training.base_check import Base, adapted_layers, trained_numbers
+from personae.training.data_check import DataFacts, Shape
+from personae.training.flops import Work
+from personae.training.history import History
+from personae.training.optimizers import is_hidden_matrix
+from personae.training.recipe import Recipe
+from personae.training.speed import measured_speed
+
+__all__ = ["MemoryNeeds", "TimeNeeds", "disk_needs", "largest", "memory_needs", "time_needs"]
+
+_ENCODED_AT_ONCE = 32  # encode_examples' batch
+_HALF = 5 / 6  # of a decoder's tensors in float32: norms stay in it, convolutions take half
+
+
+@dataclass(frozen=True)
+class MemoryNeeds:
+    """Bytes by what needs them.
+
+    Attributes:
+        held: all the time; exact.
+        stages: one after the other, so the largest counts; about right.
+        available: on the device; None: it is not there.
+    """
+
+    held: Mapping[str, int]
+    stages: Mapping[str, int]
+    available: int | None
+
+    @property
+    def certain(self) -> int:
+        """Bytes without any stage."""
+        return sum(self.held.values())
+
+    @property
+    def total(self) -> int:
+        """Bytes at the worst moment."""
+        return self.certain + max(self.stages.values(), default=0)
+
+
+@dataclass(frozen=True)
+class TimeNeeds:
+    """Seconds of a run.
+
+    Attributes:
+        per_step: with everything between steps counted in, where a log says it.
+        total: of the whole run, or of what is left of it.
+        encoding: once, before the first step; None: not known.
+        source: where these numbers come from, in words.
+    """
+
+    per_step: float
+    total: float
+    encoding: float | None
+    source: str
+
+
+def memory_needs(
+    recipe: Recipe, base: Base, data: DataFacts, kept_by_decoder: int, available: int | None
+) -> MemoryNeeds:
+    """What the run holds, and what each stage needs on top, for the largest of the pictures seen.
+
+    Args:
+        recipe: the run.
+        base: on the meta device.
+        data: its largest shape counts.
+        kept_by_decoder: bytes in float32 that a gradient through the decoder keeps, a picture.
+        available: bytes of the device.
+    """
+    held = _weights(recipe, base)
+    trained, _ = trained_numbers(recipe, base)
+    if recipe.lora is not None:
+        held["adapter"] = 4 * trained
+    held["gradients"] = 4 * trained
+    held["optimizer"] = _optimizer_bytes(recipe, base, trained)
+    if recipe.training.ema_decay:
+        held["mean of the weights"] = 4 * trained
+    held["latents"] = _latent_bytes(base, data)
+    stages = _stages(recipe, base, largest(data), kept_by_decoder)
+    stages["encoding, once"] = _encoding(recipe, base, data)
+    return MemoryNeeds(held, stages, available)
+
+
+def largest(data: DataFacts) -> Shape:
+    """The shape with the most pixels."""
+    return max(data.shapes, key=lambda shape: sum(w * h for w, h in shape.pictures))
+
+
+def _is_half(recipe: Recipe) -> bool:
+    """Are frozen weights loaded in 16 bits? As `finetune` decides it."""
+    return recipe.training.precision == "bf16" and recipe.lora is not None
+
+
+def _weight_dtype(recipe: Recipe) -> torch.dtype:
+    return torch.bfloat16 if _is_half(recipe) else torch.float32
+
+
+def _workload(recipe: Recipe, shape: Shape, batch: int, *, trained: bool) -> Workload:
+    (width, height), *references = shape.pictures
+    pixels = sum(w * h for w, h in references)
+    return Workload(
+        width=width,
+        height=height,
+        references=len(references),
+        reference_px=round((pixels / len(references)) ** 0.5) if references else None,
+        batch=batch,
+        dtype=torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32,
+        training=None if not trained else "full" if recipe.lora is None else "lora",
+        rank=1 if recipe.lora is None else max(1, recipe.lora.rank),
+        checkpointing=recipe.training.gradient_checkpointing,
+    )
+
+
+def _weights(recipe: Recipe, base: Base) -> dict[str, int]:
+    """Bytes of each part as it is loaded; where prompts are kept, its encoder may leave a GPU."""
+    dtype, kind = _weight_dtype(recipe), recipe.training.quantize
+    work = Workload(width=base.multiple, height=base.multiple, dtype=dtype)
+    found = estimate_memory(base.configs, work)
+    held = {f"{part} weights": size for part, size in found.weights.items()}
+    if kind != "no":
+        stored = StoredTensor("F32", (found.num_parameters[QUANTIZED],))
+        one = CheckpointFolder(Path(), "", {}, {QUANTIZED: {"all": stored}}, pickled=False)
+        held[f"{QUANTIZED} weights"] = weight_bytes(one, dtype, kind)
+    if recipe.training.offload_text_encoder and recipe.device != "cpu":
+        held["text_encoder weights"] = 0
+    return held
+
+
+def _optimizer_bytes(recipe: Recipe, base: Base, trained: int) -> int:
+    """Two moments of AdamW, in 32 or 8 bits; one of Muon, for the matrices that it steps."""
+    if recipe.optimizer.name == "adamw8bit":
+        return 2 * trained
+    if recipe.optimizer.name != "muon":
+        return 8 * trained
+    if recipe.lora is not None:
+        names = adapted_layers(base.denoiser, recipe.lora.targets)
+        rank = recipe.lora.rank
+        hidden = sum(
+            rank * (layer.in_features + layer.out_features)
+            for name, layer in names.items()
+            if is_hidden_matrix(name, layer.weight)
+        )
+    else:
+        parts = [base.denoiser]
+        parts += [base.modules["text_encoder"]] if recipe.training.train_text_encoder else []
+        named = [pair for part in parts for pair in part.named_parameters()]
+        hidden = sum(value.numel() for name, value in named if is_hidden_matrix(name, value))
+    return 8 * trained - 4 * hidden
+
+
+def _latent_bytes(base: Base, data: DataFacts) -> int:
+    """Float16 latents of pictures and references, int32 tokens with their mask."""
+    channels = int(base.configs.parts["transformer"].config["in_channels"])
+    tokens = 5 * base.configs.limits.prompt_tokens
+    each = 0.0
+    for shape in data.shapes:
+        places = sum((w // base.multiple) * (h // base.multiple) for w, h in shape.pictures)
+        each += shape.share * (2 * channels * places + tokens)
+    return round(each * data.examples)
+
+
+def _stages(recipe: Recipe, base: Base, shape: Shape, kept: int) -> dict[str, int]:
+    training, grpo = recipe.training, recipe.grpo
+    batch = training.batch_size if grpo is None else min(grpo.minibatch, grpo.group * grpo.prompts)
+    free = flux2_activations(base.configs, _workload(recipe, shape, batch, trained=False))
+    learning = _workload(recipe, shape, batch, trained=True)
+    trained = flux2_activations(base.configs, learning)["transformer"]
+    stages = {"prompts": 0 if recipe.data.cache_text else free["text_encoder"]}
+    if grpo is None or grpo.flow_weight:
+        stages["flow matching"] = trained
+    if recipe.rerefl is not None:
+        share = _HALF if learning.dtype.itemsize == 2 else 1.0
+        stages["rollout"] = free["transformer"]
+        stages["step with a gradient, decoder"] = trained + int(batch * share * kept)
+    if grpo is not None:
+        stages["rollout"] = free["transformer"]
+        stages["decoder"] = free["vae"]
+        stages["steps with a gradient"] = trained
+    return stages
+
+
+def _encoding(recipe: Recipe, base: Base, data: DataFacts) -> int:
+    """The autoencoder takes many pictures at once, before the first step."""
+    batch = min(_ENCODED_AT_ONCE, data.examples or _ENCODED_AT_ONCE)
+    work = _workload(recipe, largest(data), batch, trained=False)
+    seen = flux2_activations(base.configs, work)["vae"]
+    return seen * _weight_dtype(recipe).itemsize // work.dtype.itemsize
+
+
+def disk_needs(recipe: Recipe, base: Base, data: DataFacts | None, out: Path) -> dict[Path, int]:
+    """Bytes that the run writes, by folder: checkpoints, what it saves, latents, prompts."""
+    trained, _ = trained_numbers(recipe, base)
+    mean = 4 * trained if recipe.training.ema_decay else 0
+    checkpoint = 4 * trained + mean + _optimizer_bytes(recipe, base, trained)
+    results = 2 if recipe.validation.every and recipe.validation.best_by else 1
+    saved = 2 * 4 * trained if recipe.lora is not None else 2 * base.num_parameters
+    # The new checkpoint is whole before the oldest one goes.
+    needed = {out: (recipe.training.keep + 1) * checkpoint + results * saved}
+    if data is None:
+        return needed
+    folder, size = recipe.data.folder or out / "latents", _latent_bytes(base, data)
+    if recipe.data.cache_text:
+        net, limits = base.configs.parts["transformer"].config, base.configs.limits
+        numbers = limits.prompt_tokens * int(net["joint_attention_dim"])
+        size += data.examples * numbers * _weight_dtype(recipe).itemsize
+    return {**needed, folder: needed.get(folder, 0) + size}
+
+
+def time_needs(
+    recipe: Recipe,
+    base: Base,
+    data: DataFacts,
+    work: Work,
+    device: torch.device,
+    log: History,
+) -> TimeNeeds:
+    """From the log of this very run, where it has begun; else from operations and a measurement."""
+    steps, done = recipe.training.steps, max((row["step"] for row in log.training), default=0)
+    told = log.seconds_per_step()
+    if told is not None:
+        words = f"the last rows of its log, up to step {done}"
+        return _capped(recipe, TimeNeeds(told, told * max(0, steps - done), None, words), log)
+    with limited_threads(recipe.training.threads or torch.get_num_threads()):
+        speed = _speed(recipe, base, largest(data), device)
+    looks = 1 + steps // recipe.validation.every if recipe.validation.every else 0
+    sheets = steps // recipe.samples.every if recipe.samples.every else 0
+    between = looks * work.validation + sheets * work.samples
+    per_step = work.total_step / speed
+    drawn = data.examples * data.seconds_each / (recipe.data.workers or os.cpu_count() or 1)
+    encoding = drawn + data.examples * work.encoding / speed if data.examples else None
+    words = (
+        f"{work.total_step:.3g} operations a step at {speed:.3g} a second, the measured speed of "
+        "one block of the model's width on this device; eyes of rewards not counted"
+    )
+    return _capped(recipe, TimeNeeds(per_step, steps * per_step + between / speed, encoding, words))
+
+
+def _speed(recipe: Recipe, base: Base, shape: Shape, device: torch.device) -> float:
+    config = base.configs.parts["transformer"].config
+    heads = int(config["num_attention_heads"])
+    places = sum((w // base.multiple) * (h // base.multiple) for w, h in shape.pictures)
+    return measured_speed(
+        device,
+        torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32,
+        tokens=base.configs.limits.prompt_tokens + places,
+        width=heads * int(config["attention_head_dim"]),
+        heads=heads,
+        batch=recipe.training.batch_size if recipe.grpo is None else recipe.grpo.minibatch,
+    )
+
+
+def _capped(recipe: Recipe, needs: TimeNeeds, log: History | None = None) -> TimeNeeds:
+    """No longer than the recipe lets it take."""
+    most = recipe.training.max_seconds
+    if most is None:
+        return needs
+    spent = log.series("seconds")[-1][1] if log is not None else 0.0
+    total = min(needs.total, max(0.0, most - spent))
+    return TimeNeeds(needs.per_step, total, needs.encoding, needs.source)

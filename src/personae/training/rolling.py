@@ -1,0 +1,50 @@
+"""What ReReFL and GRPO share around a rollout: its noise, its guides, its numbers for the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from personae.diffusion.backbone import Context
+from personae.training.batches import Batch
+from personae.training.rewards.asked import Rewards
+from personae.training.rollout import Guides, RolloutRecipe
+
+if TYPE_CHECKING:
+    from personae.training.session import Session
+
+__all__ = ["guides_for", "masked", "notes_of", "rollout_noise"]
+
+
+def rollout_noise(seed: Sequence[int], like: Tensor) -> Tensor:
+    """Standard normal numbers of these seeds, float32, shaped and placed as ``like``."""
+    first = int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0]) >> 1
+    generator = torch.Generator(like.device).manual_seed(first)
+    return torch.randn(like.shape, generator=generator, device=like.device)
+
+
+def guides_for(session: Session, batch: Batch, text: Tensor, rollout: RolloutRecipe) -> Guides:
+    """What pictures of this batch are drawn towards."""
+    limits = session.backbone.limits
+    guidance = limits.guidance if rollout.guidance is None else rollout.guidance
+    by_references = (
+        limits.reference_guidance
+        if rollout.reference_guidance is None
+        else rollout.reference_guidance
+    )
+    unprompted = None if guidance == 1 else session.empty_text().expand(len(batch), -1, -1)
+    return Guides(Context(text, batch.references), unprompted, guidance, by_references)
+
+
+def masked(told: Rewards) -> Tensor:
+    """(B,) values without a gradient, NaN where unmeasured."""
+    return told.values.detach().masked_fill(~told.measured, torch.nan)
+
+
+def notes_of(ids: Sequence[str], told: Rewards) -> tuple[str, ...]:
+    """Which pictures could not be measured, and why."""
+    return tuple(f"{name}: {why}" for name, why in zip(ids, told.reasons, strict=True) if why)
