@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install test check format demo demo-photos bench golden soak clean
+.PHONY: install test check format demo demo-draw demo-photos bench golden soak clean
 
 install: $(STAMP)
 
@@ -27,8 +27,12 @@ format: $(STAMP)
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-# Draws toons that the checkpoint never saw, scores them, writes the report.
+# A short ReReFL on the toon checkpoint: the same scenes before and after, and the report.
 demo: $(STAMP)
+	$(RUN)/python examples/06_follow_a_reward.py demo-out
+
+# Draws toons that the checkpoint never saw, scores them, writes the report.
+demo-draw: $(STAMP)
 	$(RUN)/python examples/02_draw_toons.py demo-out
 
 # Scores pictures made of real photographs.

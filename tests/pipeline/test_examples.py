@@ -15,7 +15,7 @@ from tests.diffusion.tiny import save_tiny_klein
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run(name: str, *arguments: Path) -> str:
+def run(name: str, *arguments: Path | str) -> str:
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -44,3 +44,11 @@ def test_the_whole_road_with_a_model_that_knows_nothing(tmp_path) -> None:
     rows = list(read_rows(tmp_path / "out" / "toons" / "rows" / "results.jsonl"))
     assert {row["metric"] for row in rows} >= {"presence", "prompt_fidelity", "strangers"}
     assert (tmp_path / "out" / "toons" / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_reward_is_followed_and_both_sides_are_shown(tmp_path) -> None:
+    said = run("06_follow_a_reward.py", tmp_path / "out", "2")
+    assert "2 steps of ReReFL" in said and "after minus before" in said
+    page = (tmp_path / "out" / "reward" / "report.html").read_text()
+    assert "strict_id_similarity" in page

@@ -1,10 +1,9 @@
-"""GRPO as a whole, on a tiny model: any reward rises, ratios begin at 1, nothing is lost."""
+"""GRPO as a whole, on a tiny model: any reward rises, and nothing is lost on the way."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,106 +14,30 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from personae.config import as_data
-from personae.diffusion.backbone import Context
 from personae.diffusion.load import load_backbone
 from personae.errors import DataError, RequestError
 from personae.training.checkpoint import checkpoints
 from personae.training.finetune import finetune
 from personae.training.grpo import Grpo, GrpoRecipe
 from personae.training.grpo_recipe import window_of
-from personae.training.methods import Pass
-from personae.training.processes import Ranks
 from personae.training.recipe import Recipe, changed_keys, read_recipe
-from personae.training.rewards.asked import Asked, Rewards
 from personae.training.rewards.combined import CombinedReward
-from personae.training.rolling import rollout_noise
 from personae.training.rollout import RolloutRecipe
-from personae.training.session import Session
+from tests.training.competitors import (
+    SMALL,
+    Plain,
+    blind,
+    brightness,
+    catch_gradient,
+    competing,
+    method_of,
+    rows,
+    session_of,
+    weights_of,
+)
 from tests.training.conftest import MakeRecipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-CPU = torch.device("cpu")
-
-
-class Plain:
-    """A reward that is a function of one picture; text is a reason why there is none."""
-
-    differentiable = False
-
-    def __init__(self, judge: Callable[[Tensor], Tensor | str], name: str = "plain") -> None:
-        self.judge, self.name = judge, name
-        self.asked: list[Sequence[Asked]] = []
-        self.pictures: list[Tensor] = []
-
-    def __call__(self, pictures: Tensor, asked: Sequence[Asked]) -> Rewards:
-        assert not pictures.requires_grad
-        assert not torch.is_grad_enabled()
-        self.asked.append(asked)
-        self.pictures.append(pictures)
-        return Rewards.of([self.judge(picture) for picture in pictures], pictures.device)
-
-
-def brightness() -> Plain:
-    return Plain(lambda picture: picture.mean(), "brightness")
-
-
-def blind() -> Plain:
-    return Plain(lambda picture: "too dark to see", "blind")
-
-
-SMALL = {"group": 4, "prompts": 2, "window": 2, "slide_every": 0, "minibatch": 4}
-
-
-def competing(make_recipe: MakeRecipe, **sections: Any) -> Recipe:
-    grpo = {**SMALL, **sections.pop("grpo", {})}
-    training = {"batch_size": grpo["prompts"], "caption_dropout": 0.0, "steps": 2}
-    return make_recipe(
-        rewards={},
-        grpo=grpo,
-        training={**training, **sections.pop("training", {})},
-        **{"lora": {"rank": 4}, "rollout": {"steps": 4, "reference_guidance": 2.0}, **sections},
-    )
-
-
-def session_of(recipe: Recipe, out: Path) -> Session:
-    """With an adapter that is not zero, which would hide half of the gradient."""
-    run = Session(recipe, out, Ranks(CPU), load_backbone(Path(recipe.base)))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for param in run.params.values():
-            param.copy_(torch.randn(param.shape, generator=generator) * 0.1)
-    return run
-
-
-def method_of(recipe: Recipe, reward: Any) -> Grpo:
-    assert recipe.grpo is not None
-    return Grpo(recipe.grpo, recipe.rollout, reward)
-
-
-def weights_of(run: Session) -> dict[str, Tensor]:
-    return {name: param.detach().clone() for name, param in run.params.items()}
-
-
-def catch_gradient(run: Session) -> dict[str, Tensor]:
-    """Instead of updates: the gradient, once there is one."""
-    caught: dict[str, Tensor] = {}
-
-    def update(passes: Sequence[Pass]) -> None:
-        for name, param in run.params.items():
-            if param.grad is not None:
-                caught[name] = param.grad.clone()
-                param.grad = None
-
-    run.update = update  # type: ignore[method-assign]
-    return caught
-
-
-def rows(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-
-
-def numbers(seen: Sequence[Pass], name: str) -> Tensor:
-    return torch.cat([one.parts[name] for one in seen if name in one.parts])
 
 
 def learns(recipe: Recipe, out: Path, reward: Plain) -> list[dict[str, Any]]:
@@ -165,111 +88,6 @@ def test_a_reward_without_a_gradient_rises_too(make_recipe: MakeRecipe, tmp_path
     recipe = fast(make_recipe, updates=2, minibatch=8, clip=1e-2)
     told = learns(recipe, tmp_path / "run", Plain(judge, "red"))
     assert rise(told) > 0.05
-
-
-@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
-@pytest.mark.parametrize(
-    ("more", "precision"),
-    [
-        ({}, "no"),
-        ({"guard": False, "minibatch": 3, "same_noise": False, "window_start": 1}, "no"),
-        ({"kind": "cps", "guard": False}, "no"),
-        ({"kind": "dance", "noise": 0.3}, "bf16"),
-    ],
-)
-def test_at_the_first_update_every_ratio_is_one_to_the_bit(
-    make_recipe: MakeRecipe, tmp_path: Path, more: dict[str, Any], precision: str
-) -> None:
-    recipe = competing(make_recipe, grpo=more, training={"precision": precision})
-    run = session_of(recipe, tmp_path / "run")
-    caught = catch_gradient(run)
-    seen = method_of(recipe, brightness()).step(run)
-    ratios = numbers(seen, "ratio")
-    assert len(ratios) == 8 * 2
-    assert torch.equal(ratios, torch.ones(16))
-    assert torch.equal(numbers(seen, "approx_kl"), torch.zeros(16, dtype=torch.float64))
-    assert any(gradient.any() for gradient in caught.values())
-
-
-def test_the_second_update_is_off_policy_and_clipped(
-    make_recipe: MakeRecipe, tmp_path: Path
-) -> None:
-    recipe = competing(make_recipe, grpo={"updates": 2, "clip": 1e-6}, optimizer={"lr": 1e-2})
-    run = session_of(recipe, tmp_path / "run")
-    first, second = method_of(recipe, brightness()).step(run)[1:]
-    assert torch.equal(first.parts["ratio"], torch.ones(8))
-    assert (second.parts["ratio"] != 1).any()
-    assert second.parts["clip_fraction"].any()
-    assert (second.parts["approx_kl"] > 0).any()
-
-
-def test_the_gradient_is_that_of_the_formulas_written_out(
-    make_recipe: MakeRecipe, tmp_path: Path
-) -> None:
-    """A second, slow implementation of one step: one picture after the other, by hand."""
-    recipe = competing(make_recipe, grpo={"window_start": 1, "kl": 0.3, "minibatch": 3}, seed=3)
-    run = session_of(recipe, tmp_path / "run")
-    caught = catch_gradient(run)
-    method_of(recipe, brightness()).step(run)
-    slow_step(run)
-    assert len(caught) == len(run.params)
-    for name, param in run.params.items():
-        assert param.grad is not None
-        torch.testing.assert_close(caught[name], param.grad, atol=2e-6, rtol=5e-3)
-
-
-def slow_velocity(run: Session, x: Tensor, here: Tensor, told: Context) -> Tensor:
-    with torch.no_grad():
-        untold = run.backbone.predict(x, here.view(1), Context(told.text))
-    return untold + 2.0 * (run.backbone.predict(x, here.view(1), told) - untold)
-
-
-def slow_step(run: Session) -> None:
-    batch, _ = run.batch(0)
-    t = run.backbone.times(4, 64, 64)
-    seeds = [run.recipe.seed, run.number(0)]
-    every = torch.empty(8, *batch.image.shape[1:])
-    start = rollout_noise([*seeds, 0, 3], batch.image)
-    noises = [rollout_noise([*seeds, k, 3], every) for k in (1, 2)]
-    text = run.backbone.encode_tokens(batch.tokens, batch.mask).detach()
-    path: dict[tuple[int, int], tuple[Tensor, ...]] = {}
-    brights = torch.zeros(8)
-    contexts = []
-    for i in range(8):
-        row = slice(i // 4, i // 4 + 1)
-        contexts.append(Context(text[row], tuple(item[row] for item in batch.references)))
-        x = start[row]
-        for k in range(4):
-            dt = t[k + 1] - t[k]
-            with torch.no_grad():
-                v = slow_velocity(run, x, t[k], contexts[i])
-            if k in (1, 2):
-                sigma = 0.7 * (t[k] / (1 - t[k])).sqrt()
-                drift = v + sigma**2 / (2 * t[k]) * (x + (1 - t[k]) * v)
-                mean = x + drift * dt
-                after = mean + sigma * (-dt).sqrt() * noises[k - 1][i : i + 1]
-                path[i, k] = (x, mean, after)
-                x = after
-            else:
-                x = x + dt * v
-        with torch.no_grad():
-            brights[i] = run.backbone.decode(x).clamp(0, 1).mean()
-    total = torch.zeros(())
-    for (i, k), (x, old, after) in path.items():
-        dt = t[k] - t[k + 1]
-        sigma = 0.7 * (t[k] / (1 - t[k])).sqrt()
-        std = sigma * dt.sqrt()
-        group = brights[i // 4 * 4 : i // 4 * 4 + 4]
-        advantage = (brights[i] - group.mean()) / (group.std(correction=0) + 1e-4)
-        v = slow_velocity(run, x, t[k], contexts[i])
-        mean = x - dt * (v + sigma**2 / (2 * t[k]) * (x + (1 - t[k]) * v))
-        ratio = ((after - old).square() - (after - mean).square()).mean() / (2 * std**2)
-        guarded = (std * (ratio + (mean - old).square().mean() / (2 * std**2))).exp()
-        with torch.no_grad(), run.frozen():
-            frozen = slow_velocity(run, x, t[k], contexts[i])
-        kl = dt / 2 * (sigma * (1 - t[k]) / (2 * t[k]) + 1 / sigma) ** 2
-        total = total - advantage * guarded / dt + 0.3 * kl * (v - frozen).square().mean()
-    (total / len(path)).backward()  # type: ignore[no-untyped-call]
 
 
 def test_where_nothing_can_be_measured_no_weight_moves(
@@ -355,20 +173,6 @@ def test_each_step_draws_other_pictures_and_the_same_ones_again(
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert len(torch.unique(first, dim=0)) == 8
-
-
-def test_minibatches_do_not_change_what_is_drawn(make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    pictures = []
-    for minibatch in (8, 3):
-        recipe = competing(make_recipe, grpo={"minibatch": minibatch, "window_start": 1})
-        run = session_of(recipe, tmp_path / f"{minibatch}")
-        catch_gradient(run)
-        reward = brightness()
-        method_of(recipe, reward).step(run)
-        pictures.append(torch.cat(reward.pictures))
-        owners = [id(one) for asked in reward.asked for one in asked]
-        assert owners == [owners[0]] * 4 + [owners[4]] * 4
-    torch.testing.assert_close(*pictures, atol=1e-4, rtol=1e-4)
 
 
 def test_rewards_are_weighed_one_by_one(make_recipe: MakeRecipe, tmp_path: Path) -> None:
