@@ -28,13 +28,13 @@ def draw_and_score(backbone: Backbone, scenes: Path, out: Path, adapter: str | N
     drawing = Drawing(adapter=adapter)
     generate(read_scenes(scenes).scenes, backbone, out / "drawn", drawing, seeds=2)
     images, eyes = out / "drawn/images", EyesChoice(faces="examiner")
-    evaluate(Evaluation(scenes=scenes, images=images, out=out / "rows", eyes=eyes))
-    return out / "rows"
+    evaluate(Evaluation(scenes=scenes, images=images, out=out, eyes=eyes))
+    return out
 
 
 if __name__ == "__main__":
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-out") / "reward"
-    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 90
 
     # Identities kept for tests, that neither the checkpoint nor this training has seen.
     path = write_scenes([scene(seed, count=2, split="test") for seed in range(16)], out)

@@ -31,9 +31,11 @@ class Window:
         self.norm: list[float] = list(state.get("norm", ()))
         self.parts: dict[str, list[float]] = {k: list(v) for k, v in state.get("parts", {}).items()}
         self.notes: list[str] = list(state.get("notes", ()))
+        self.pictures: int = state.get("pictures", len(self.loss))
 
     def add(self, seen: Pass) -> None:
         """Losses, times and further numbers of one pass; what is not finite does not count."""
+        self.pictures += _num_pictures(seen)
         self.loss += seen.loss.tolist()
         self.time += seen.time.tolist()
         for name, numbers in seen.parts.items():
@@ -48,7 +50,7 @@ class Window:
         """
         loss, time = torch.tensor(self.loss), torch.tensor(self.time)
         row: dict[str, Any] = {
-            "loss": round(_mean(loss), 6),
+            "loss": round(_mean(loss), 6) if self.loss else None,
             "loss_by_time": loss_by_time(loss, time),
             "grad_norm": round(_mean(torch.tensor(self.norm)), 6),
         }
@@ -68,7 +70,15 @@ class Window:
             "norm": self.norm,
             "parts": self.parts,
             "notes": self.notes,
+            "pictures": self.pictures,
         }
+
+
+def _num_pictures(seen: Pass) -> int:
+    """Examples learned from, or pictures drawn; passes over pictures drawn before add none."""
+    if "reward" in seen.parts:
+        return len(seen.parts["reward"])
+    return 0 if seen.parts else len(seen.loss)
 
 
 class TrainingLog:

@@ -283,7 +283,7 @@ class Session(Supply):
     def _log_row(self) -> dict[str, Any]:
         now = clock.monotonic()
         before, self._told = getattr(self, "_told", None), now
-        num = len(self.window.loss) * self.ranks.world
+        num = self.window.pictures * self.ranks.world
         rate = round(num / (now - before), 2) if before else None
         lr = self.optimizers[0].param_groups[0]["lr"]
         row = {"step": self.step, **self.window.row(), "lr": lr, "examples_per_second": rate}
