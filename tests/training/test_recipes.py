@@ -15,7 +15,7 @@ from personae.training.finetune import finetune
 from personae.training.recipe import DataRecipe, Recipe, changed_keys, read_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-OURS = ["toons_base.toml", "sft_toons.toml", "sft_flux2_klein.toml"]
+OURS = sorted(path.name for path in RECIPES.glob("*.toml"))
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -23,6 +23,16 @@ def test_a_shipped_recipe_reads(name: str) -> None:
     recipe = read_recipe(RECIPES / name, ["training.steps=7"])
     assert recipe.training.steps == 7
     assert changed_keys(as_data(recipe), recipe) == []
+
+
+def test_the_baseline_of_reward_training_differs_by_the_reward_alone() -> None:
+    followed, flow = (
+        as_data(read_recipe(RECIPES / name)) for name in ("umo_toons.toml", "umo_toons_flow.toml")
+    )
+    for section in ("rewards", "rerefl"):
+        del followed[section]
+    followed["rollout"] = flow["rollout"]
+    assert followed == flow
 
 
 def test_three_steps_of_the_small_recipe(tiny: Path, tmp_path: Path) -> None:
