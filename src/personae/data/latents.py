@@ -21,11 +21,20 @@ from personae.data.examples import Example, ExampleSource
 from personae.diffusion.backbone import Backbone
 from personae.errors import DataError
 
-__all__ = ["Bucket", "LatentStore", "bucket_name", "encode_examples", "read_latents", "stamp"]
+__all__ = [
+    "Bucket",
+    "LatentStore",
+    "bucket_name",
+    "encode_examples",
+    "pictures_at_once",
+    "read_latents",
+    "stamp",
+]
 
 Progress = Callable[[int, int], None]
 
 _FORMAT = 2  # of a shard; another one is another folder
+_MOST_PIXELS = 32 * 256 * 256  # through the autoencoder at once: two of 1024 x 1024
 _CHUNK = 32  # examples that a worker renders at a time
 
 
@@ -127,7 +136,7 @@ def encode_examples(
         source: what to encode.
         backbone: its `encode_image` and `tokenize` are used.
         folder: where latents are kept; may hold those of other sources too.
-        batch: pictures that go through the autoencoder together.
+        batch: pictures that go through the autoencoder together; fewer where they are large.
         shard: examples a file.
         num_workers: processes that make examples; 1 is this one, 0 one for each core.
         progress: is told (examples done, of how many).
@@ -147,6 +156,15 @@ def encode_examples(
         if progress:
             progress(done, len(source))
     return _read([_shard(place, start) for start in starts], backbone, place)
+
+
+def pictures_at_once(width: int, height: int) -> int:
+    """How many pictures of this size go through the autoencoder together, at most.
+
+    >>> pictures_at_once(256, 256), pictures_at_once(1024, 1024), pictures_at_once(4096, 4096)
+    (32, 2, 1)
+    """
+    return max(1, _MOST_PIXELS // (width * height))
 
 
 def read_latents(folder: Path, backbone: Backbone) -> LatentStore:
@@ -250,6 +268,8 @@ def _encode_bucket(
 @torch.inference_mode()
 def _encode(images: Sequence[np.ndarray], backbone: Backbone, batch: int) -> Tensor:
     parts = []
+    height, width = images[0].shape[:2]
+    batch = min(batch, pictures_at_once(width, height))
     for start in range(0, len(images), batch):
         pixels = torch.from_numpy(np.stack(images[start : start + batch]))
         pixels = pixels.to(backbone.device).permute(0, 3, 1, 2).to(backbone.dtype) / 255

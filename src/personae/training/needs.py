@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from personae.compute.device import limited_threads
+from personae.data.latents import pictures_at_once
 from personae.diffusion.folder import CheckpointFolder, StoredTensor
 from personae.diffusion.memory import Workload, estimate_memory, flux2_activations
 from personae.diffusion.quantize import QUANTIZED, weight_bytes
@@ -195,8 +196,10 @@ def _stages(recipe: Recipe, base: Base, shape: Shape, kept: int) -> dict[str, in
 
 def _encoding(recipe: Recipe, base: Base, data: DataFacts) -> int:
     """The autoencoder takes many pictures at once, before the first step."""
-    batch = min(_ENCODED_AT_ONCE, data.examples or _ENCODED_AT_ONCE)
-    work = _workload(recipe, largest(data), batch, trained=False)
+    shape = largest(data)
+    most = min(_ENCODED_AT_ONCE, pictures_at_once(*shape.pictures[0]))
+    batch = min(most, data.examples or most)
+    work = _workload(recipe, shape, batch, trained=False)
     seen = flux2_activations(base.configs, work)["vae"]
     return seen * _weight_dtype(recipe).itemsize // work.dtype.itemsize
 
