@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from personae.metrics.assignment import matched_mask
 from personae.metrics.eyes import PeopleEyes
-from personae.subjects.subject import Reference
 from personae.training.rewards.asked import Asked
-from personae.training.rewards.sight import as_pixels
+from personae.training.rewards.sight import Sight
 from personae.vision.embedders import EfficientNetEmbedder
-from personae.vision.faces.align import aligned_crops
-from personae.vision.protocols import FaceDetector
+from personae.vision.faces.align import FaceTemplate
+from personae.vision.faces.embed import FaceEyes
 
 __all__ = ["ContrastMeasure", "Measure", "contrast"]
 
@@ -64,43 +62,34 @@ class ContrastMeasure:
     name = "features"
 
     def __init__(self, eyes: PeopleEyes) -> None:
-        self._detector: FaceDetector = eyes.faces.detector
-        self._template = eyes.faces.embedder.template
-        self._embedder = EfficientNetEmbedder()
-        self._known: dict[int, Tensor] = {}
+        general = _AlignedFaces(eyes.faces.embedder.template)
+        self._sight = Sight(PeopleEyes(FaceEyes(eyes.faces.detector, general)))
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor, asked: Sequence[Asked]) -> Tensor:
         """See `Measure`."""
-        return torch.stack(
-            [self._one(image, item) for image, item in zip(as_pixels(pictures), asked, strict=True)]
-        )
+        values = [
+            torch.tensor(torch.nan) if seen is None or seen.blind else contrast(seen.official)
+            for seen in self._sight.see(pictures, asked)
+        ]
+        self._sight.forget()
+        return torch.stack(values)
 
-    def _one(self, image: np.ndarray, asked: Asked) -> Tensor:
-        people = asked.of_kind("person")
-        references = [self._know(held[0]) for held in people.values()]
-        if not people or any(not len(one) for one in references):
-            return torch.tensor(torch.nan)
-        found = self._descriptors(image, len(people))
-        return contrast(self._embedder.cosine(torch.cat(references), found))
 
-    def _know(self, reference: Reference) -> Tensor:
-        key = id(reference.image)
-        if key not in self._known:
-            self._known[key] = self._descriptors(reference.image, 1)[:1]
-        return self._known[key]
+class _AlignedFaces(EfficientNetEmbedder):
+    """The general embedder behind `FaceEmbedder`: crops are enlarged to what it wants."""
 
-    def _descriptors(self, image: np.ndarray, expected: int) -> Tensor:
-        """(N, D), of all faces."""
-        found = self._detector.detect(image, expected)
-        points = [face.landmarks for face in found if face.landmarks is not None]
-        shape = (-1, *self._template.points.shape)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
-        crops = aligned_crops(
-            [pixels], [np.array(points, np.float64).reshape(shape)], self._template
-        )
-        side = (self._embedder.side_px,) * 2
+    official_uses_cosine = True
+
+    def __init__(self, template: FaceTemplate) -> None:
+        super().__init__()
+        self.template = template
+        self.name = f"{self.name}-{template.name}"
+
+    def embed(self, crops: Tensor) -> Tensor:
+        """(N, 3, side, side) in [0, 1], of the template -> (N, D)."""
+        side = (self.side_px, self.side_px)
         if not len(crops):
-            return self._embedder.embed(torch.zeros(1, 3, *side))[:0]
+            return super().embed(torch.zeros(1, 3, *side))[:0]
         shown = F.interpolate(crops, side, mode="bicubic", antialias=True).clamp(0, 1)
-        return self._embedder.embed(shown)
+        return super().embed(shown)

@@ -240,10 +240,7 @@ class _Guided:
 
     def rolling(self, flops: PictureFlops) -> float:
         """Of a step of a rollout."""
-        told, limits = self.recipe.rollout, self.limits
-        guidance = limits.guidance if told.guidance is None else told.guidance
-        scale = told.reference_guidance
-        return _passes(flops, guidance, limits.reference_guidance if scale is None else scale)
+        return _passes(flops, *self.recipe.rollout.scales(self.limits))
 
     def drawing(self, flops: PictureFlops) -> float:
         """Of a step of drawing as users draw."""
@@ -263,7 +260,7 @@ def _rerefl(
     assert told is not None
     one, num = _Guided(recipe, limits).rolling(flops), told.gradient_steps
     free = max(0.0, recipe.rollout.steps - sum(told.window) / 2 - (num - 1))
-    again = one if num > 1 else 0.0
+    again = one if num > 1 and recipe.training.gradient_checkpointing else 0.0
     gradient = num * (one + _trained(recipe, flops.denoiser) - flops.denoiser + again)
     drift = _trained(recipe, flops.denoiser) + flops.denoiser if told.penalty else 0.0
     return {

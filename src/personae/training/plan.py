@@ -63,9 +63,9 @@ def _rewards(recipe: Recipe, limits: Limits | None) -> dict[str, Any]:
         told["rewards"] = dict(recipe.rewards.weights)
         told["eyes"] = recipe.rewards.faces
         told["rollout"] = asdict(recipe.rollout)
-        for name in ("guidance", "reference_guidance"):
-            if told["rollout"][name] is None and limits is not None:
-                told["rollout"][name] = getattr(limits, name)
+        if limits is not None:
+            names = ("guidance", "reference_guidance")
+            told["rollout"] |= dict(zip(names, recipe.rollout.scales(limits), strict=True))
     if recipe.rerefl is not None:
         told["window"] = list(recipe.rerefl.window)
     if recipe.validation.every:

@@ -29,13 +29,7 @@ def rollout_noise(seed: Sequence[int], like: Tensor) -> Tensor:
 
 def guides_for(session: Session, batch: Batch, text: Tensor, rollout: RolloutRecipe) -> Guides:
     """What pictures of this batch are drawn towards."""
-    limits = session.backbone.limits
-    guidance = limits.guidance if rollout.guidance is None else rollout.guidance
-    by_references = (
-        limits.reference_guidance
-        if rollout.reference_guidance is None
-        else rollout.reference_guidance
-    )
+    guidance, by_references = rollout.scales(session.backbone.limits)
     unprompted = None if guidance == 1 else session.empty_text().expand(len(batch), -1, -1)
     return Guides(Context(text, batch.references), unprompted, guidance, by_references)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from personae.diffusion.backbone import Backbone, Context
+from personae.diffusion.backbone import Backbone, Context, Limits
 from personae.diffusion.guidance import guided
 from personae.errors import RequestError
 
@@ -36,6 +36,15 @@ class RolloutRecipe:
             scale = getattr(self, name)
             if scale is not None and scale < 0:
                 raise RequestError(f"rollout.{name}: expected 0 or more; got {scale}")
+
+    def scales(self, limits: Limits) -> tuple[float, float]:
+        """Both guidances, the model's own where the recipe names none."""
+        return (
+            limits.guidance if self.guidance is None else self.guidance,
+            limits.reference_guidance
+            if self.reference_guidance is None
+            else self.reference_guidance,
+        )
 
 
 @dataclass(frozen=True, eq=False)

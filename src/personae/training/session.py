@@ -70,6 +70,9 @@ class Session(Supply):
         self.skipped = 0
         self.seconds = 0.0
         self.window = Window()
+        self.log: TrainingLog | None = None
+        self._row: dict[str, Any] = {}
+        self._told: float | None = None
         self.samples = sample_examples(recipe, self.source) if recipe.samples.every else []
         self.params = make_trainable(backbone, recipe)
         self.keep_texts(self.precision(), encoding)
@@ -104,8 +107,8 @@ class Session(Supply):
         restore_optimizers(checkpoint.optimizer, self.params, self.optimizers)
         self.step = checkpoint.state["step"]
         self.seconds = checkpoint.state["seconds"]
-        self.skipped = checkpoint.state["skipped"]
-        self.best = Best(**checkpoint.state["best"])
+        self.skipped = checkpoint.state.get("skipped", 0)
+        self.best = Best(**checkpoint.state.get("best", {}))
         self.window = Window(checkpoint.state["window"])
 
     def checkpoint(self) -> Checkpoint:
@@ -133,16 +136,13 @@ class Session(Supply):
         training = self.recipe.training
         trackers = Trackers(training.trackers, self.out, flatten(as_data(self.recipe)))
         reason, saved_at = None, self.step
-        self._row: dict[str, Any] = {}
         if self.step == 0 and self.ranks.is_main:
             self._validate(trackers)  # what training starts from
         while self.step < training.steps and not reason:
             self.take_step()
             self.seconds = stop.seconds
             self._after_step(trackers, progress)
-            reason = stop.reason if self.ranks.any(stop.reason is not None) else None
-            if reason is None and self._is_over():
-                reason = OVER
+            reason = self._reason(stop)
             if training.save_every and self.step % training.save_every == 0:
                 self.save()
                 saved_at = self.step
@@ -152,10 +152,14 @@ class Session(Supply):
         is_done = self.step >= training.steps or reason == OVER
         return self._result(None if is_done else reason)
 
-    def _is_over(self) -> bool:
-        """Has the third measure not grown for as long as the recipe waits?"""
+    def _reason(self, stop: Stop) -> str | None:
+        """Why to end now; what one process is told, or sees, ends all of them."""
+        if self.ranks.any(stop.reason is not None):
+            return stop.reason or "another process"
+        # Has the third measure not grown for as long as the recipe waits?
         patience = self.recipe.validation.patience
-        return self.ranks.any(bool(patience) and self.best.worse_in_a_row >= patience)
+        is_over = self.ranks.any(bool(patience) and self.best.worse_in_a_row >= patience)
+        return OVER if is_over else None
 
     def _result(self, stopped: str | None) -> TrainingResult:
         saved = None
@@ -214,7 +218,7 @@ class Session(Supply):
         """
         what = not_finite(passes)
         self.skipped += 1
-        if self.ranks.is_main and hasattr(self, "log"):
+        if self.log is not None:
             self.log.write({"step": self.step + 1, "skipped": what})
         most = self.recipe.training.max_skipped
         if self.skipped <= most:
@@ -277,12 +281,13 @@ class Session(Supply):
         return {**row, "best_step": self.best.step}
 
     def _tell(self, row: Mapping[str, Any], trackers: Trackers) -> None:
-        self.log.write(row)
+        if self.log is not None:
+            self.log.write(row)
         trackers.write(row)
 
     def _log_row(self) -> dict[str, Any]:
         now = clock.monotonic()
-        before, self._told = getattr(self, "_told", None), now
+        before, self._told = self._told, now
         num = self.window.pictures * self.ranks.world
         rate = round(num / (now - before), 2) if before else None
         lr = self.optimizers[0].param_groups[0]["lr"]

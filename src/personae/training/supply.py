@@ -136,9 +136,11 @@ class Supply:
         text = backbone.encode_prompt([example.prompt for example in examples])
         columns = zip(*(example.references for example in examples), strict=True)
         references = tuple(self._latents(column) for column in columns)
-        empty = backbone.encode_prompt([""]).expand(len(examples), -1, -1)
+        unprompted = None
+        if limits.guidance != 1:
+            unprompted = self.empty_text().expand(len(examples), -1, -1)
         scales = (limits.guidance, limits.reference_guidance)
-        return Guides(Context(text, references), empty, *scales)
+        return Guides(Context(text, references), unprompted, *scales)
 
     def _latents(self, pictures: Sequence[np.ndarray]) -> Tensor:
         pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255

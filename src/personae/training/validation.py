@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from personae.data.examples import Example
+from personae.data.latents import bucket_name
 from personae.errors import RequestError
 from personae.metrics.eyes import PeopleEyes
 from personae.metrics.identity import strict_id_confusion, strict_id_similarity
@@ -160,10 +161,9 @@ class Validation:
 
 def _batches(examples: Sequence[Example]) -> list[list[int]]:
     """Places of examples of one shape, a few at a time."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
+    by_shape: dict[str, list[int]] = {}
     for place, example in enumerate(examples):
-        shape = (*example.image.shape, len(example.references))
-        by_shape.setdefault(shape, []).append(place)
+        by_shape.setdefault(bucket_name(example), []).append(place)
     return [
         held[start : start + _BATCH]
         for held in by_shape.values()

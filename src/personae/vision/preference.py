@@ -127,7 +127,8 @@ class ImageRewardScorer:
 
     About -2 to 2, as published. The gradient reaches the pixels: the package's own pass with a
     gradient is asked, with pixels prepared as `clip_pixels` does. Prompts beyond 35 tokens are
-    cut, as the package cuts them.
+    cut, as the package cuts them. Its weights are a ``.pt`` file, which the package reads with
+    ``torch.load`` as torch has it since 2.6: numbers only, no code of the file runs.
 
     Args:
         source: ``ImageReward.pt``, or a folder that holds it, perhaps beside ``med_config.json``;
