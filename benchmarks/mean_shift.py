@@ -15,12 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from toon_tables import cell, head, line, measured
 
-from personae.compute.runs import read_json
 from personae.diffusion.load import load_backbone
-from personae.evaluation.evaluate import Evaluation, evaluate
 from personae.generation import Drawing, generate, trace
-from personae.metrics.witnesses import EyesChoice
 from personae.subjects.manifest import read_scenes
 from personae.toons import scene, write_scenes
 
@@ -33,12 +31,6 @@ def drawing_of(gamma: float, in_context: bool) -> Drawing:
     if not gamma:
         return Drawing(in_context=in_context)
     return Drawing(init="mean-shift", gamma=gamma, layout="halves", in_context=in_context)
-
-
-def cell(row: dict) -> str:
-    if row["mean"] is None or row["ci95"] is None:
-        return "-"
-    return "{:.3f} [{:.3f}, {:.3f}]".format(row["mean"], *row["ci95"])
 
 
 def sheet(scenes, backbone, path: Path) -> None:
@@ -69,19 +61,15 @@ def main() -> None:
     scenes = read_scenes(path).scenes
     if choice.sheet:
         sheet(scenes[:2], backbone, choice.sheet)
-    print("| references in context | gamma | " + " | ".join(METRICS) + " |")
-    print("|---" * (len(METRICS) + 2) + "|")
+    print(head("references in context", "gamma", *METRICS))
     for in_context in (True, False):
         for gamma in GAMMAS:
             name = f"{'seen' if in_context else 'unseen'}-{gamma:g}"
             out = choice.out / name
             generate(scenes, backbone, out, drawing_of(gamma, in_context), seeds=choice.seeds)
-            eyes = EyesChoice(faces="examiner")
-            rows = choice.out / f"{name}-rows"
-            evaluate(Evaluation(scenes=path, images=out / "images", out=rows, eyes=eyes))
-            found = {row["metric"]: row for row in read_json(rows / "summary.json")["metrics"]}
-            cells = " | ".join(cell(found[metric]) for metric in METRICS)
-            print(f"| {'yes' if in_context else 'no'} | {gamma:g} | {cells} |", flush=True)
+            found = measured(path, out / "images", choice.out / f"{name}-rows")
+            cells = [cell(found[metric]) for metric in METRICS]
+            print(line(["yes" if in_context else "no", f"{gamma:g}", *cells]), flush=True)
 
 
 if __name__ == "__main__":

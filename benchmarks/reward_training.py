@@ -2,97 +2,58 @@
 
     python benchmarks/reward_training.py OUT --arm sft=RUN1 --arm strict=RUN2 [--against sft]
 
-An arm is a folder with an adapter (or a run, whose best one is taken); the first arm is always
-``base``, the model without one. Each arm draws the same test scenes with the same seeds. Strict
-protocol, intervals by bootstrap over scenes, differences paired by scene and seed. Quality is the
-kernel distance between features of drawn and true pictures, diversity what differs between seeds,
-both by an embedder that no training uses. Resumes.
+An arm is a folder with an adapter, or a run: its last one, or the best one by the third measure
+(``--which``); the first arm is always ``base``, the model without one. Each arm draws the same
+test scenes with the same seeds. Strict protocol, intervals by bootstrap over scenes, differences
+paired by scene and seed. Quality is the kernel distance between features of drawn and true
+pictures, diversity what differs between seeds, both by an embedder that no training uses. Resumes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from functools import lru_cache
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from toon_tables import METRICS, cell, head, line, measured, picture_features, write_truth
 
 from personae.compute.runs import read_rows
 from personae.diffusion.load import load_backbone
 from personae.diffusion.lora import load_lora
 from personae.evaluation.compare import compare_runs
-from personae.evaluation.evaluate import Evaluation, evaluate
 from personae.generation import Drawing, generate
 from personae.metrics.quality import kernel_distance, seed_diversity
-from personae.metrics.witnesses import EyesChoice
 from personae.subjects.manifest import read_scenes
 from personae.subjects.picture import read_picture
-from personae.toons import scene, write_scenes
-from personae.vision.embedders import EfficientNetEmbedder
 
-METRICS = (
-    "presence",
-    "strict_id_similarity",
-    "strict_id_confusion",
-    "strict_position_score",
-    "prompt_fidelity",
-    "strangers",
-    "copy_paste",
-)
 RESAMPLES = 2000
 
 
-def adapter_of(folder: Path) -> Path:
-    for place in (folder / "best" / "adapter", folder / "adapter", folder):
+def adapter_of(folder: Path, which: str) -> Path:
+    """Of a run the last adapter or the best one by the third measure; or any other adapter."""
+    run = folder / "best" if which == "best" else folder
+    for place in (run / "adapter", folder):
         if (place / "pytorch_lora_weights.safetensors").is_file():
             return place
-    raise SystemExit(f"{folder}: no adapter in it")
+    raise SystemExit(f"{folder}: no adapter in it; expected a finished run or an adapter's folder")
 
 
-def write_truth(folder: Path, choice: argparse.Namespace) -> Path:
-    path = folder / "scenes.jsonl"
-    if not path.is_file():
-        seeds = range(choice.scenes)
-        drawn = (
-            scene(seed, count=choice.count, split="test", look_alikes=choice.look_alikes)
-            for seed in seeds
-        )
-        write_scenes(drawn, folder, truth=True)
-    return path
-
-
-def draw_arm(scenes: Path, out: Path, adapter: Path | None, choice: argparse.Namespace) -> None:
+def draw_arm(scenes: Path, out: Path, adapter: Path | None, choice: argparse.Namespace) -> dict:
     backbone = load_backbone(choice.model, device=choice.device)
     if adapter is not None:
         load_lora(backbone, adapter)
     drawing = Drawing(adapter=None if adapter is None else out.name, steps=choice.steps)
     generate(read_scenes(scenes).scenes, backbone, out / "drawn", drawing, seeds=choice.seeds)
-    evaluate(
-        Evaluation(
-            scenes=scenes,
-            images=out / "drawn" / "images",
-            out=out / "rows",
-            eyes=EyesChoice(faces="examiner"),
-        )
-    )
+    return measured(scenes, out / "drawn" / "images", out / "rows")
 
 
-@lru_cache(maxsize=1)
-def embedder() -> EfficientNetEmbedder:
-    return EfficientNetEmbedder()
-
-
-@torch.no_grad()
 def features(paths: list[Path]) -> np.ndarray:
     rows = []
     for path in paths:
         pixels = torch.from_numpy(np.array(read_picture(path))).permute(2, 0, 1)[None].float() / 255
-        side = embedder().side_px
-        shown = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
-        rows.append(embedder().embed(shown)[0].numpy())
+        rows.append(picture_features(pixels)[0])
     return np.array(rows)
 
 
@@ -133,9 +94,9 @@ def set_rows(arms: dict[str, np.ndarray], truth: np.ndarray, against: str) -> li
     spread = {n: np.asarray(seed_diversity(held)) for n, held in arms.items()}
     chosen = rng.integers(count, size=(RESAMPLES, count))
     for name in arms:
-        # The spread over halves is that of the whole times the root of two, for halves overlap.
+        # A half drawn without repeats spreads as much as a new whole does: s^2 / (n / 2) (1 - 1/2).
         apart = quality[name] - quality[against]
-        wide = (halves[name] - halves[against]).std() / np.sqrt(2) * 1.96
+        wide = 1.96 * (halves[name] - halves[against]).std()
         difference = spread[name] - spread[against]
         rows.append(
             [
@@ -158,46 +119,21 @@ def cost(folder: Path | None) -> str:
     return f"{rows[-1]['seconds']:.0f} s, {rows[-1]['step']} steps" if rows else "-"
 
 
-def cell(mean: float | None, ci95: list[float] | None, sign: str = "") -> str:
-    if mean is None:
-        return "-"
-    if ci95 is None:
-        return f"{mean:{sign}.3f}"
-    return f"{mean:{sign}.3f} [{ci95[0]:{sign}.3f}, {ci95[1]:{sign}.3f}]"
-
-
-def print_tables(out: Path, arms: dict[str, Path | None], choice: argparse.Namespace) -> None:
-    names = list(arms)
-    told = {
-        name: {
-            row["metric"]: row
-            for row in json.loads((out / name / "rows/summary.json").read_text())["metrics"]
-        }
-        for name in names
-    }
-    print(f"\n{choice.scenes} scenes of {choice.count}, {choice.seeds} seeds")
-    print("| | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|")
+def print_tables(out: Path, told: dict[str, dict], costs: list[str], against: str) -> None:
+    print(head("", *told))
     for metric in METRICS:
-        cells = [
-            cell(t[metric]["mean"], t[metric]["ci95"]) if metric in t else "-"
-            for t in told.values()
-        ]
-        print(f"| {metric} | " + " | ".join(cells) + " |")
-    print("| training | " + " | ".join(cost(folder) for folder in arms.values()) + " |")
-    base = choice.against
-    print(f"\nPaired difference to {base}:")
-    others = [name for name in names if name != base]
-    print("| | " + " | ".join(others) + " |\n" + "|---" * (len(others) + 1) + "|")
+        print(line([metric, *(cell(rows.get(metric)) for rows in told.values())]))
+    print(line(["training", *costs]))
+    others = [name for name in told if name != against]
+    print(f"\nPaired difference to {against}:\n{head('', *others)}")
     apart = {
-        n: {d.metric: d for d in compare_runs(out / base / "rows", out / n / "rows")}
-        for n in others
+        name: {
+            d.metric: asdict(d) for d in compare_runs(out / against / "rows", out / name / "rows")
+        }
+        for name in others
     }
     for metric in METRICS:
-        cells = [
-            cell(d[metric].mean, d[metric].ci95, "+") if metric in d else "-"
-            for d in apart.values()
-        ]
-        print(f"| {metric} | " + " | ".join(cells) + " |")
+        print(line([metric, *(cell(rows.get(metric), "+") for rows in apart.values())]))
 
 
 def main() -> None:
@@ -205,6 +141,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--arm", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--against", default="base")
+    parser.add_argument("--which", choices=("last", "best"), default="last")
     parser.add_argument("--model", default="toons")
     parser.add_argument("--count", type=int, default=2)
     parser.add_argument("--scenes", type=int, default=200)
@@ -218,15 +155,20 @@ def main() -> None:
         name, _, folder = text.partition("=")
         arms[name] = Path(folder)
     out = choice.out
-    scenes = write_truth(out, choice)
-    for name, folder in arms.items():
-        draw_arm(scenes, out / name, None if folder is None else adapter_of(folder), choice)
+    scenes = write_truth(out, choice.scenes, choice.count, choice.look_alikes)
+    told = {
+        name: draw_arm(
+            scenes, out / name, None if folder is None else adapter_of(folder, choice.which), choice
+        )
+        for name, folder in arms.items()
+    }
     ids = [one.id for one in read_scenes(scenes).scenes]
     truth = kept_features(out, "truth", [out / "truth" / one / "0.png" for one in ids])
-    print_tables(out, arms, choice)
-    print("\n| | quality (KID) | against | diversity | against |\n|---|---|---|---|---|")
+    print(f"\n{choice.scenes} scenes of {choice.count}, {choice.seeds} seeds")
+    print_tables(out, told, [cost(folder) for folder in arms.values()], choice.against)
+    print("\n" + head("", "quality (KID)", "against", "diversity", "against"))
     for row in set_rows({n: seen(out / n, choice, ids) for n in arms}, truth, choice.against):
-        print("| " + " | ".join(row) + " |")
+        print(line(row))
 
 
 if __name__ == "__main__":

@@ -17,35 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from toon_tables import METRICS, cell, head, line, measured, write_truth
 
-from personae.compute.runs import read_json
 from personae.diffusion.load import load_backbone
-from personae.evaluation.evaluate import Evaluation, evaluate
 from personae.generation import Drawing, generate
-from personae.metrics.witnesses import EyesChoice
 from personae.subjects.manifest import read_scenes
 from personae.subjects.picture import read_picture
-from personae.toons import scene, write_scenes
-
-METRICS = (
-    "presence",
-    "strict_id_similarity",
-    "strict_id_confusion",
-    "strict_position_score",
-    "prompt_fidelity",
-    "strangers",
-    "copy_paste",
-)
-
-
-def write_truth(folder: Path, count: int, number: int, alike: bool) -> Path:
-    path = folder / "scenes.jsonl"
-    if not path.is_file():
-        drawn = (
-            scene(seed, count=count, split="test", look_alikes=alike) for seed in range(number)
-        )
-        write_scenes(drawn, folder, truth=True)
-    return path
 
 
 def write_copies(folder: Path, backbone) -> None:
@@ -67,12 +44,6 @@ def write_copies(folder: Path, backbone) -> None:
 def save(picture: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((picture * 255 + 0.5).astype(np.uint8)).save(path)
-
-
-def measured(scenes: Path, images: Path, out: Path, faces: str) -> dict[str, dict]:
-    evaluate(Evaluation(scenes=scenes, images=images, out=out, eyes=EyesChoice(faces=faces)))
-    rows = read_json(out / "summary.json")["metrics"]
-    return {row["metric"]: row for row in rows}
 
 
 KINDS = ("count", "place", "relation", "wears", "action")
@@ -109,17 +80,8 @@ def shares(part: np.ndarray, whole: np.ndarray) -> str:
     return f"{part.sum() / whole.sum():.3f} [{low:.3f}, {high:.3f}]"
 
 
-def cell(row: dict | None) -> str:
-    if row is None or row["mean"] is None:
-        return "-"
-    if row["ci95"] is None:
-        return f"{row['mean']:.3f} (n {row['n']})"
-    low, high = row["ci95"]
-    return f"{row['mean']:.3f} [{low:.3f}, {high:.3f}]"
-
-
 def table(folder: Path, choice: argparse.Namespace, backbone, count: int, alike: bool) -> None:
-    scenes = write_truth(folder, count, choice.scenes, alike)
+    scenes = write_truth(folder, choice.scenes, count, alike)
     write_copies(folder, backbone)
     drawing = Drawing(
         steps=choice.steps,
@@ -143,13 +105,13 @@ def table(folder: Path, choice: argparse.Namespace, backbone, count: int, alike:
         f"\n{count} toons{', look-alikes' if alike else ''}: {choice.scenes} scenes, "
         f"{made.num_pictures} pictures drawn, {seconds:.2f} s a picture"
     )
-    print("| metric | " + " | ".join(kinds) + " |\n" + "|---" * (len(kinds) + 1) + "|")
+    print(head("metric", *kinds))
     for metric in METRICS:
-        print(f"| {metric} | " + " | ".join(cell(r.get(metric)) for r in results.values()) + " |")
+        print(line([metric, *(cell(found.get(metric)) for found in results.values())]))
     folders = [folder / f"rows-{name}-{choice.faces}" for name in kinds]
-    print("| all present | " + " | ".join(map(share_with_all, folders)) + " |")
+    print(line(["all present", *map(share_with_all, folders)]))
     for kind in KINDS:
-        print(f"| claims: {kind} | " + " | ".join(share_kept(out, kind) for out in folders) + " |")
+        print(line([f"claims: {kind}", *(share_kept(out, kind) for out in folders)]))
     drawn, top, chance = (
         results[name]["strict_id_similarity"]["mean"] for name in ("drawn", "ceiling", "strangers")
     )

@@ -62,7 +62,7 @@ def test_the_third_measure_knows_own_faces_from_strangers(
     right = measure(pixels(*images), wanted)
     wrong = measure(pixels(*images[1:], images[0]), wanted)
     empty = measure(pixels(np.full_like(images[0], 127)), wanted[:1])
-    assert float(right.mean()) > float(wrong.mean()) + 0.05
+    assert float(right.mean()) > float(wrong.mean()) + 0.3
     assert float(empty) == 0
 
 

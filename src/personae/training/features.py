@@ -16,6 +16,7 @@ from personae.training.rewards.sight import Sight
 from personae.vision.embedders import EfficientNetEmbedder
 from personae.vision.faces.align import FaceTemplate
 from personae.vision.faces.embed import FaceEyes
+from personae.vision.toons.discriminants import DiscriminantEmbedder
 
 __all__ = ["ContrastMeasure", "Measure", "contrast"]
 
@@ -55,14 +56,17 @@ def contrast(cosine: Tensor) -> Tensor:
 class ContrastMeasure:
     """`contrast` of a general embedder's descriptors of aligned faces.
 
-    The embedder (EfficientNet-Lite0, taught on photographs of things) has seen no toon and no face
-    recognition; a detector says where the faces are, and may be the rewards'.
+    The embedder (EfficientNet-Lite0, taught on photographs of things) has learned no face
+    recognition; for toons its features are turned to where toons differ (`DiscriminantEmbedder`).
+    A detector says where the faces are, and may be the rewards'.
     """
 
     name = "features"
 
     def __init__(self, eyes: PeopleEyes) -> None:
-        general = _AlignedFaces(eyes.faces.embedder.template)
+        template = eyes.faces.embedder.template
+        of_toons = template.name == DiscriminantEmbedder.template.name
+        general = DiscriminantEmbedder() if of_toons else _AlignedFaces(template)
         self._sight = Sight(PeopleEyes(FaceEyes(eyes.faces.detector, general)))
 
     @torch.no_grad()

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personae.diffusion.backbone import Context
+from personae.data.examples import Example
+from personae.diffusion.backbone import Backbone, Context
 from personae.training.batches import Batch
 from personae.training.rewards.asked import Rewards
 from personae.training.rollout import Guides, RolloutRecipe
@@ -17,7 +18,7 @@ from personae.training.rollout import Guides, RolloutRecipe
 if TYPE_CHECKING:
     from personae.training.session import Session
 
-__all__ = ["guides_for", "masked", "notes_of", "rollout_noise"]
+__all__ = ["guides_for", "guides_of", "masked", "notes_of", "rollout_noise"]
 
 
 def rollout_noise(seed: Sequence[int], like: Tensor) -> Tensor:
@@ -32,6 +33,28 @@ def guides_for(session: Session, batch: Batch, text: Tensor, rollout: RolloutRec
     guidance, by_references = rollout.scales(session.backbone.limits)
     unprompted = None if guidance == 1 else session.empty_text().expand(len(batch), -1, -1)
     return Guides(Context(text, batch.references), unprompted, guidance, by_references)
+
+
+@torch.no_grad()
+def guides_of(backbone: Backbone, examples: Sequence[Example], empty: Tensor) -> Guides:
+    """What pictures of these examples (of one shape) are drawn towards, as users draw them.
+
+    Args:
+        backbone: encodes them.
+        examples: B of them.
+        empty: (1, L, D), the embedded empty prompt.
+    """
+    limits = backbone.limits
+    text = backbone.encode_prompt([example.prompt for example in examples])
+    columns = zip(*(example.references for example in examples), strict=True)
+    references = tuple(_latents(backbone, column) for column in columns)
+    unprompted = None if limits.guidance == 1 else empty.expand(len(examples), -1, -1)
+    return Guides(Context(text, references), unprompted, limits.guidance, limits.reference_guidance)
+
+
+def _latents(backbone: Backbone, pictures: Sequence[np.ndarray]) -> Tensor:
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
+    return backbone.encode_image(pixels.to(backbone.device, backbone.dtype))
 
 
 def masked(told: Rewards) -> Tensor:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from personae.data.examples import Example, ExampleSource
 from personae.data.latents import LatentStore, encode_examples
 from personae.data.texts import TextStore, encode_texts
-from personae.diffusion.backbone import Backbone, Context
+from personae.diffusion.backbone import Backbone
 from personae.diffusion.offload import offload_prompts_and_references
 from personae.training.asking import AskedExamples
 from personae.training.batches import Batch, BatchPlan, Draws, collate, draws_for
@@ -21,6 +20,7 @@ from personae.training.processes import Ranks
 from personae.training.recipe import Recipe
 from personae.training.result import Progress
 from personae.training.rewards.asked import Asked
+from personae.training.rolling import guides_of
 from personae.training.rollout import Guides
 from personae.training.sources import example_source
 
@@ -129,22 +129,9 @@ class Supply:
                 tokens.to(device, torch.int64), mask.to(device, torch.int64)
             )
 
-    @torch.no_grad()
     def guides(self, examples: Sequence[Example]) -> Guides:
         """What pictures of these examples (of one shape) are drawn towards, as users draw them."""
-        backbone, limits = self.backbone, self.backbone.limits
-        text = backbone.encode_prompt([example.prompt for example in examples])
-        columns = zip(*(example.references for example in examples), strict=True)
-        references = tuple(self._latents(column) for column in columns)
-        unprompted = None
-        if limits.guidance != 1:
-            unprompted = self.empty_text().expand(len(examples), -1, -1)
-        scales = (limits.guidance, limits.reference_guidance)
-        return Guides(Context(text, references), unprompted, *scales)
-
-    def _latents(self, pictures: Sequence[np.ndarray]) -> Tensor:
-        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
-        return self.backbone.encode_image(pixels.to(self.backbone.device, self.backbone.dtype))
+        return guides_of(self.backbone, examples, self.empty_text())
 
     def asked(self, batch: Batch) -> list[Asked]:
         """What rewards are told of each picture of a batch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from personae.data.examples import Example
 from personae.data.latents import bucket_name
+from personae.diffusion.backbone import Backbone
 from personae.errors import RequestError
 from personae.metrics.eyes import PeopleEyes
 from personae.metrics.identity import strict_id_confusion, strict_id_similarity
@@ -22,7 +23,7 @@ from personae.training.features import Measure
 from personae.training.rewards.asked import Asked, Reward
 from personae.training.rewards.sight import Sight
 from personae.training.rolling import masked, rollout_noise
-from personae.training.rollout import roll_out
+from personae.training.rollout import Guides, roll_out
 
 if TYPE_CHECKING:
     from personae.training.session import Session
@@ -119,16 +120,31 @@ class Validation:
         """Draw and score them: means by name, ``validation.`` before each."""
         started = time.monotonic()
         told: dict[str, list[Tensor]] = {}
-        for seed in range(self.recipe.seeds):
-            for places in _batches(self._examples):
-                asked = [self._asked[place] for place in places]
-                pictures = self._draw(session, places, seed)
-                for name, numbers in self._scores(pictures, asked).items():
-                    told.setdefault(name, []).append(numbers.cpu())
+        for places, pictures in self.drawn(session.backbone, session.recipe.seed, session.guides):
+            for name, numbers in self.scores(places, pictures).items():
+                told.setdefault(name, []).append(numbers.cpu())
         row = {f"validation.{name}": _mean(torch.cat(held)) for name, held in told.items()}
         return {**row, "validation.seconds": round(time.monotonic() - started, 1)}
 
-    def _scores(self, pictures: Tensor, asked: Sequence[Asked]) -> Mapping[str, Tensor]:
+    def drawn(
+        self, backbone: Backbone, seed: int, guides: Callable[[Sequence[Example]], Guides]
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """Places of a few examples and (B, 3, H, W) of them, until all are drawn with all seeds.
+
+        Args:
+            backbone: the model as it stands.
+            seed: of the run.
+            guides: what pictures of examples of one shape are drawn towards.
+        """
+        for again in range(self.recipe.seeds):
+            for places in _batches(self._examples):
+                examples = [self._examples[place] for place in places]
+                seeds = [[seed, place, again, _NOISE] for place in places]
+                yield places, self._draw(backbone, examples, seeds, guides(examples))
+
+    def scores(self, places: Sequence[int], pictures: Tensor) -> Mapping[str, Tensor]:
+        """(B,) of each of the reward, its parts, the third measure, the examiner; by name."""
+        asked = [self._asked[place] for place in places]
         scores: dict[str, Tensor] = {}
         if self.reward is not None:
             with torch.no_grad():
@@ -141,21 +157,21 @@ class Validation:
         return scores
 
     @torch.no_grad()
-    def _draw(self, session: Session, places: Sequence[int], seed: int) -> Tensor:
-        """(B, 3, H, W) of examples of one shape, by the model as it stands."""
-        backbone = session.backbone
-        examples = [self._examples[place] for place in places]
+    def _draw(
+        self,
+        backbone: Backbone,
+        examples: Sequence[Example],
+        seeds: Sequence[Sequence[int]],
+        guides: Guides,
+    ) -> Tensor:
+        """(B, 3, H, W) of examples of one shape."""
         height, width = examples[0].image.shape[:2]
         steps = self.recipe.steps or backbone.limits.steps
         times = backbone.times(steps, width, height)
         shape = (1, *backbone.latent_shape(width, height))
-        noise = [
-            rollout_noise([session.recipe.seed, place, seed, _NOISE], torch.zeros(shape))
-            for place in places
-        ]
-        guides = session.guides(examples)
-        stops = torch.full((len(places),), steps)
-        x = roll_out(backbone, torch.cat(noise).to(backbone.device), times, stops, guides)
+        noise = torch.cat([rollout_noise(each, torch.zeros(shape)) for each in seeds])
+        stops = torch.full((len(examples),), steps)
+        x = roll_out(backbone, noise.to(backbone.device), times, stops, guides)
         return backbone.decode(x).float().clamp(0, 1)
 
 

@@ -1,0 +1,72 @@
+"""What the benchmarks of drawn toons share: scenes with their truth, the examiner, cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from personae.compute.runs import read_json
+from personae.evaluation.evaluate import Evaluation, evaluate
+from personae.metrics.witnesses import EyesChoice
+from personae.toons import scene, write_scenes
+from personae.vision.embedders import EfficientNetEmbedder
+
+METRICS = (
+    "presence",
+    "strict_id_similarity",
+    "strict_id_confusion",
+    "strict_position_score",
+    "prompt_fidelity",
+    "strangers",
+    "copy_paste",
+)
+
+
+def write_truth(folder: Path, number: int, count: int, alike: bool = False) -> Path:
+    """``number`` scenes of ``count`` test toons each, and the pictures they were written for."""
+    path = folder / "scenes.jsonl"
+    if not path.is_file():
+        drawn = (
+            scene(seed, count=count, split="test", look_alikes=alike) for seed in range(number)
+        )
+        write_scenes(drawn, folder, truth=True)
+    return path
+
+
+def measured(scenes: Path, images: Path, out: Path, faces: str = "examiner") -> dict[str, dict]:
+    """Rows of the summary by metric."""
+    evaluate(Evaluation(scenes=scenes, images=images, out=out, eyes=EyesChoice(faces=faces)))
+    return {row["metric"]: row for row in read_json(out / "summary.json")["metrics"]}
+
+
+def cell(row: Mapping | None, sign: str = "") -> str:
+    """Mean and interval of a row of a summary, or of a comparison."""
+    if row is None or row["mean"] is None:
+        return "-"
+    if row["ci95"] is None:
+        return f"{row['mean']:{sign}.3f} (n {row['n']})"
+    low, high = row["ci95"]
+    return f"{row['mean']:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def head(*names: str) -> str:
+    """The first two lines of a table."""
+    return f"| {' | '.join(names)} |\n{'|---' * len(names)}|"
+
+
+def line(cells: Sequence[str]) -> str:
+    """Another."""
+    return f"| {' | '.join(cells)} |"
+
+
+@torch.no_grad()
+def picture_features(pictures: torch.Tensor) -> np.ndarray:
+    """(B, 3, H, W) in [0, 1] -> (B, 1280), by an embedder of photographs: no training's eyes."""
+    eyes = EfficientNetEmbedder()
+    side = (eyes.side_px, eyes.side_px)
+    shown = F.interpolate(pictures, side, mode="bicubic", antialias=True).clamp(0, 1)
+    return eyes.embed(shown).numpy()
