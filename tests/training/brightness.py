@@ -1,10 +1,16 @@
 """A reward that needs no eyes, and a program that trains by it: for runs in processes of their own.
 
 python tests/training/brightness.py RECIPE OUT [--resume]
+python tests/training/brightness.py PLAN.json OUT
+
+A plan holds [recipe, folder below OUT, resume?, ranks that see nothing] of runs that are made one
+after the other, so that processes start once for all of them.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,8 +45,13 @@ def main(recipe: str, out: str, *flags: str) -> None:
     from personae.training.finetune import finetune
     from personae.training.recipe import read_recipe
 
-    resume = "--resume" in flags
-    finetune(read_recipe(Path(recipe)), Path(out), resume=resume, reward=Brightness())
+    turns = [[recipe, "", "--resume" in flags, []]]
+    if recipe.endswith(".json"):
+        turns = json.loads(Path(recipe).read_text())
+    for path, name, resume, blind in turns:
+        places = range(100) if int(os.environ.get("RANK", "0")) in blind else ()
+        reward = Brightness(places)
+        finetune(read_recipe(Path(path)), Path(out) / name, resume=resume, reward=reward)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from personae.training.needs import (
     time_needs,
 )
 from personae.training.plan import plan_of, trained_of
+from personae.training.processes import count_processes
 from personae.training.recipe import Recipe
 from personae.training.recipe_check import (
     Finding,
@@ -201,10 +202,15 @@ def _memory(
     found: list[Finding],
 ) -> MemoryNeeds:
     free = None if device is None else available_memory(device)
-    needs = memory_needs(recipe, base, data, kept, free)
+    processes = count_processes()
+    needs = memory_needs(recipe, base, data, kept, free, processes)
     if free is None:
         why = f"{recipe.device} is not on this machine, so nothing is known of its memory"
         found.append(Unchecked("memory that is free", why))
+        return needs
+    if recipe.training.sharding != "no" and processes == 1:
+        why = "told is what one alone needs; start the dry run as the run, by `accelerate launch`"
+        found.append(Unchecked("memory of one of several processes", why))
         return needs
     came = f"{format_bytes(free)} free on {device}"
     todo = "lower the rank, quantize, or take another device"

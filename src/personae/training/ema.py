@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from personae.training.sharding import cut_as, own_part
+
 __all__ = ["Ema", "ema_decay"]
 
 
@@ -36,15 +38,15 @@ class Ema:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move toward the parameters after step ``step`` (the first is 1)."""
-        values = [param.detach().float() for param in self.params.values()]
-        weight = 1 - ema_decay(step, self.decay)
-        torch._foreach_lerp_(list(self.shadow.values()), values, weight)
+        values = [own_part(param.detach()).float() for param in self.params.values()]
+        shadows = [own_part(shadow) for shadow in self.shadow.values()]
+        torch._foreach_lerp_(shadows, values, 1 - ema_decay(step, self.decay))
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the shadows of a checkpoint."""
         for name, shadow in self.shadow.items():
-            shadow.copy_(tensors[name])
+            shadow.copy_(cut_as(tensors[name], shadow))
 
     @contextmanager
     def swapped(self) -> Iterator[None]:

@@ -111,7 +111,7 @@ class Grpo:
 
     def step(self, session: Session) -> list[Pass]:
         """See `Method`."""
-        with torch.no_grad():
+        with torch.no_grad(), session.gathered():
             this = self._round(session)
             drawn = [self._draw(session, this, rows) for rows in this.parts]
         told = _joined([said for _, said in drawn])
@@ -236,7 +236,7 @@ class Grpo:
         recipe, step = self.recipe, this.schedule.steps[place]
         x, sample, old = item.points[place], item.points[place + 1], item.means[place]
         asked = (session.backbone, this.schedule, place, x, this.guides[item.rows // recipe.group])
-        with session.precision():
+        with session.precision(), session.gathered():
             velocity = velocity_at(*asked)
         mean = step_mean(step, x, velocity)
         plain = log_ratio(step, sample, old, mean)

@@ -71,7 +71,12 @@ class TimeNeeds:
 
 
 def memory_needs(
-    recipe: Recipe, base: Base, data: DataFacts, kept_by_decoder: int, available: int | None
+    recipe: Recipe,
+    base: Base,
+    data: DataFacts,
+    kept_by_decoder: int,
+    available: int | None,
+    processes: int = 1,
 ) -> MemoryNeeds:
     """What the run holds, and what each stage needs on top, for the largest of the pictures seen.
 
@@ -81,6 +86,7 @@ def memory_needs(
         data: its largest shape counts.
         kept_by_decoder: bytes in float32 that a gradient through the decoder keeps, a picture.
         available: bytes of the device.
+        processes: that train together; with ``training.sharding`` they share what is trained.
     """
     held = _weights(recipe, base)
     trained, _ = trained_numbers(recipe, base)
@@ -93,7 +99,27 @@ def memory_needs(
     held["latents"] = _latent_bytes(base, data)
     stages = _stages(recipe, base, largest(data), kept_by_decoder)
     stages["encoding, once"] = _encoding(recipe, base, data)
+    if recipe.training.sharding != "no" and processes > 1:
+        held, stages = _in_parts(recipe, held, stages, trained, processes)
     return MemoryNeeds(held, stages, available)
+
+
+def _in_parts(
+    recipe: Recipe, held: dict[str, int], stages: dict[str, int], trained: int, processes: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The same for one of several processes that share what is trained, as `Shards` does.
+
+    Loaded whole, cut up, and put together again to draw, in the precision of passes; on the main
+    process also to be looked at and saved.
+    """
+    shared = (f"{QUANTIZED} weights", "gradients", "optimizer", "mean of the weights")
+    parts = {name: -(-held[name] // processes) for name in shared if name in held}
+    whole = trained * (2 if recipe.training.precision == "bf16" else 4)
+    drawing = ("rollout", "decoder", "step with a gradient, decoder", "steps with a gradient")
+    found = {name: size + whole * (name in drawing) for name, size in stages.items()}
+    found["loading, once"] = max(0, held[f"{QUANTIZED} weights"] - sum(parts.values()))
+    found["the whole model, on the main process"] = whole
+    return held | parts, found
 
 
 def largest(data: DataFacts) -> Shape:

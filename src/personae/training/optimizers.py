@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from personae.errors import DataError, RequestError
 from personae.training.muon import Muon
+from personae.training.sharding import cut_as
 
 __all__ = [
     "OptimizerRecipe",
@@ -184,5 +185,5 @@ def restore_optimizers(
             )
         param = params[parameter]
         is_count = tensor.ndim == 0 and not tensor.is_floating_point()  # bitsandbytes' step
-        value = int(tensor) if is_count else tensor.to(param.device)
+        value = int(tensor) if is_count else cut_as(tensor.to(param.device), param)
         owners[id(param)].state[param][key] = value

@@ -11,6 +11,7 @@ from personae.diffusion.backbone import Limits
 from personae.training.base_check import Base, trained_numbers
 from personae.training.card import method_of
 from personae.training.data_check import DataFacts
+from personae.training.processes import count_processes
 from personae.training.recipe import Recipe
 
 __all__ = ["plan_of", "trained_of"]
@@ -32,6 +33,8 @@ def plan_of(
     plan["optimizer"] = f"{recipe.optimizer.name}, lr {recipe.optimizer.lr:g}"
     plan["device"] = recipe.device if device is None else str(device)
     plan["precision"] = recipe.training.precision
+    if recipe.training.sharding != "no":
+        plan["sharding"] = f"{recipe.training.sharding}, processes: {count_processes()}"
     return plan | _rewards(recipe, None if base is None else base.configs.limits)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from personae.compute.device import choose_device
 
-__all__ = ["Ranks", "find_ranks"]
+__all__ = ["Ranks", "count_processes", "find_ranks"]
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,14 @@ class Ranks:
             self.state.wait_for_everyone()
 
 
+def count_processes() -> int:
+    """How many train together, by what ``accelerate launch`` or ``torchrun`` told this one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def find_ranks(device: str) -> Ranks:
     """Alone, or one of several where ``accelerate launch`` or ``torchrun`` started this process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if count_processes() == 1:
         return Ranks(choose_device(device))
     from accelerate import PartialState
 

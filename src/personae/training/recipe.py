@@ -16,6 +16,7 @@ from personae.training.optimizers import OptimizerRecipe
 from personae.training.rerefl import ReReflRecipe
 from personae.training.rewards.recipe import RewardsRecipe
 from personae.training.rollout import RolloutRecipe
+from personae.training.sharding_recipe import Sharding, check_sharding
 from personae.training.validation import ValidationRecipe
 
 __all__ = [
@@ -38,6 +39,7 @@ _FREE = (
     "training.log_every",
     "training.threads",
     "training.compile",
+    "training.sharding",
     "training.trackers",
     "training.offload_text_encoder",
     "data.cache_text",
@@ -154,6 +156,9 @@ class TrainingRecipe:
         quantize: keep the frozen base below an adapter in fewer bits: ``int8`` or ``nf4``.
         offload_text_encoder: once prompts and pictures are encoded, leave the text encoder and
             the autoencoder's encoder on the CPU; needs ``data.cache_text``.
+        sharding: where several processes train all weights, ``fsdp2`` gives each of them a part of
+            every weight, gradient and optimizer state of the denoiser; with ``no`` each has all of
+            it. Checkpoints and what is saved are the same files; alone, nothing happens.
     """
 
     steps: int = 1000
@@ -175,6 +180,7 @@ class TrainingRecipe:
     max_skipped: int = 3
     quantize: Quantize = "no"
     offload_text_encoder: bool = False
+    sharding: Sharding = "no"
 
     def __post_init__(self) -> None:
         counts = (self.steps, self.batch_size, self.accumulate, self.keep, self.log_every)
@@ -237,6 +243,7 @@ class Recipe:
         if self.grpo is not None:
             check_grpo(self.grpo, self.training, adapter=self.lora is not None)
         _check_savings(self)
+        check_sharding(self)
 
 
 def _check_savings(recipe: Recipe) -> None:

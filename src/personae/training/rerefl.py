@@ -134,6 +134,9 @@ class ReReFL:
         told = self.reward(drawn.pictures, asked)
         wanted = self.recipe.penalty * drawn.penalty.mean()
         wanted = wanted - self.recipe.reward_weight * _mean(told)
+        if session.shards is not None:
+            # Where nothing could be measured: the other processes' backward passes meet this one's.
+            wanted = wanted + 0 * drawn.pictures.sum()
         if wanted.requires_grad:
             torch.autograd.backward(wanted / accumulate)
         parts = {"reward": masked(told), **told.parts}
@@ -153,11 +156,12 @@ class ReReFL:
         starts = (last - (num - 1)).clamp_min(0)
         guides = guides_for(session, batch, text, self.rollout)
         noise = rollout_noise(seed, batch.image)
-        x = roll_out(backbone, noise, times, starts, guides)
         saving = session.recipe.training.gradient_checkpointing
-        clean, velocity = clean_estimates(
-            backbone, x, times, starts, guides, num, save_memory=saving
-        )
+        with session.gathered():
+            x = roll_out(backbone, noise, times, starts, guides)
+            clean, velocity = clean_estimates(
+                backbone, x, times, starts, guides, num, save_memory=saving
+            )
         penalty = velocity.new_zeros(len(batch))
         if self.recipe.penalty:
             penalty = self._drift(session, x, times[starts].to(x.device), guides)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time as clock
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from personae.compute.runs import make_folder, write_atomic
 from personae.config import as_data, as_toml, flatten
@@ -39,6 +40,7 @@ from personae.training.processes import Ranks
 from personae.training.recipe import Recipe
 from personae.training.result import Progress, TrainingResult
 from personae.training.samples import Judge, draw_examples, write_sheet
+from personae.training.sharding import cut_as, make_shards, whole_tensor
 from personae.training.sources import sample_examples
 from personae.training.stopping import Stop
 from personae.training.supply import Supply
@@ -76,6 +78,9 @@ class Session(Supply):
         self.samples = sample_examples(recipe, self.source) if recipe.samples.every else []
         self.params = make_trainable(backbone, recipe)
         self.keep_texts(self.precision(), encoding)
+        self.shards = make_shards(backbone, recipe, ranks, self.plan.lengths.values())
+        if self.shards is not None:
+            self.params = self.shards.params
         self.optimizers = make_optimizers(self.params, recipe.optimizer)
         decay = recipe.training.ema_decay
         self.ema = Ema(self.params, decay) if decay else None
@@ -101,7 +106,7 @@ class Session(Supply):
         if set(checkpoint.weights) != set(self.params):
             raise DataError(f"{self.out}: its checkpoint holds other weights than this run trains")
         for name, param in self.params.items():
-            param.copy_(checkpoint.weights[name])
+            param.copy_(cut_as(checkpoint.weights[name], param))
         if self.ema is not None:
             self.ema.load(checkpoint.ema)
         restore_optimizers(checkpoint.optimizer, self.params, self.optimizers)
@@ -122,13 +127,18 @@ class Session(Supply):
         }
         ema = self.ema.shadow if self.ema is not None else {}
         optimizer = optimizer_tensors(self.params, self.optimizers)
-        return Checkpoint(self.params, ema, optimizer, state)
+        parts: list[Mapping[str, Tensor]] = [self.params, ema, optimizer]
+        if self.shards is not None:
+            parts = [self.shards.collect(tensors) for tensors in parts]
+        return Checkpoint(parts[0], parts[1], parts[2], state)
 
     def save(self) -> None:
         """Write a checkpoint."""
-        if self.ranks.is_main:
-            folder = self.out / "checkpoints"
-            save_checkpoint(folder, self.checkpoint(), self.recipe.training.keep)
+        if self._takes_part:
+            checkpoint = self.checkpoint()
+            if self.ranks.is_main:
+                folder = self.out / "checkpoints"
+                save_checkpoint(folder, checkpoint, self.recipe.training.keep)
         self.ranks.wait()
 
     def train(self, stop: Stop, progress: Progress | None = None) -> TrainingResult:
@@ -136,7 +146,7 @@ class Session(Supply):
         training = self.recipe.training
         trackers = Trackers(training.trackers, self.out, flatten(as_data(self.recipe)))
         reason, saved_at = None, self.step
-        if self.step == 0 and self.ranks.is_main:
+        if self.step == 0 and self._takes_part:
             self._validate(trackers)  # what training starts from
         while self.step < training.steps and not reason:
             self.take_step()
@@ -163,22 +173,37 @@ class Session(Supply):
 
     def _result(self, stopped: str | None) -> TrainingResult:
         saved = None
-        if stopped is None and self.ranks.is_main:
+        if stopped is None and self._takes_part:
             saved = self.write_result()
-            if self.best.step is not None:
+            if saved is not None and self.best.step is not None:
                 saved = self.out / "best" / saved.name
         loss, problems = self._row.get("loss"), self.store.problems
         return TrainingResult(self.out, self.step, stopped, saved, loss, self.seconds, problems)
 
-    def write_result(self) -> Path:
+    def write_result(self) -> Path | None:
         """``model`` or ``adapter``, with the running mean of the weights where one is kept."""
-        with self._mean_weights():
+        with self._shown():
+            if not self.ranks.is_main:
+                return None
             folder = save_result(self.backbone, self.recipe, self.out)
         write_card(self, folder)
         return folder
 
-    def _mean_weights(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.ema is None else self.ema.swapped()
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """The model that is drawn with and saved, on the main process; all that take part come."""
+        mean = nullcontext() if self.ema is None else self.ema.swapped()
+        with mean, nullcontext() if self.shards is None else self.shards.whole():
+            yield
+
+    @property
+    def _takes_part(self) -> bool:
+        """Is this process needed for what the main one shows and writes? With shards it is."""
+        return self.ranks.is_main or self.shards is not None
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """For drawing while training, with as many passes as it takes: see `Shards.gathered`."""
+        return nullcontext() if self.shards is None else self.shards.gathered()
 
     def take_step(self) -> None:
         """One step of the method, with its updates; then the running mean."""
@@ -193,13 +218,16 @@ class Session(Supply):
     def update(self, passes: Sequence[Pass]) -> None:
         """One step of the optimizer: average over processes, guard, clip, step.
 
+        The gradients of shards are averaged already: backward passes leave each process its part.
+
         Raises:
             WorkError: more gradients were not finite than the recipe lets pass.
         """
         params = list(self.params.values())
-        self.ranks.average(params)
+        if self.shards is None:
+            self.ranks.average(params)
         limit = self.recipe.optimizer.clip or float("inf")
-        norm = float(torch.nn.utils.clip_grad_norm_(params, limit))
+        norm = float(whole_tensor(torch.nn.utils.clip_grad_norm_(params, limit)))
         finite = math.isfinite(norm)
         for optimizer in self.optimizers:
             if finite:
@@ -251,9 +279,10 @@ class Session(Supply):
         recipe = self.recipe
         if progress:
             progress(self.step, recipe.training.steps)
-        if not self.ranks.is_main:
+        if not self._takes_part:
             return
-        if self.step % recipe.training.log_every == 0 or self.step == recipe.training.steps:
+        is_told = self.step % recipe.training.log_every == 0 or self.step == recipe.training.steps
+        if is_told and self.ranks.is_main:
             self._row = self._log_row()
             self._tell(self._row, trackers)
         every = recipe.samples.every
@@ -268,7 +297,9 @@ class Session(Supply):
 
     def validate(self, validation: Validation) -> dict[str, Any]:
         """Look at other identities, and keep the weights if a third measure says the best yet."""
-        with self._mean_weights():
+        with self._shown():
+            if not self.ranks.is_main:
+                return {}
             with self.precision():
                 row = validation.look(self)
             value = row.get(f"validation.{self.recipe.validation.best_by}")
@@ -297,7 +328,9 @@ class Session(Supply):
 
     def draw_samples(self) -> dict[str, float]:
         """Write a sample sheet; the judge's metrics of it."""
-        with self._mean_weights(), self.precision():
+        with self._shown(), self.precision():
+            if not self.ranks.is_main:
+                return {}
             drawn = draw_examples(
                 self.backbone, self.samples, self.recipe.samples, self.recipe.seed
             )
