@@ -137,8 +137,8 @@ def slow_step(run: Session, recipe: Any) -> None:
                 plain = backbone.predict(x, here, untold)
                 v = plain + 2.0 * (backbone.predict(x, here, told) - plain)
                 x = x + (times[step + 1] - times[step]) * v
-            here = times[int(last[i])].view(1)
-            plain = backbone.predict(x, here, untold)
+        here = times[int(last[i])].view(1)
+        plain = backbone.predict(x, here, untold)
         v = plain + 2.0 * (backbone.predict(x, here, told) - plain)
         picture = backbone.decode(x - here * v)
         total = total + 0.7 * error.square().mean() - picture.mean()

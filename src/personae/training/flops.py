@@ -261,7 +261,7 @@ def _rerefl(
     one, num = _Guided(recipe, limits).rolling(flops), told.gradient_steps
     free = max(0.0, recipe.rollout.steps - sum(told.window) / 2 - (num - 1))
     again = one if num > 1 and recipe.training.gradient_checkpointing else 0.0
-    gradient = num * (one + _trained(recipe, flops.denoiser) - flops.denoiser + again)
+    gradient = num * (_trained(recipe, one) + again)
     drift = _trained(recipe, flops.denoiser) + flops.denoiser if told.penalty else 0.0
     return {
         "flow matching": every * _trained(recipe, flops.denoiser),
@@ -281,7 +281,7 @@ def _grpo(recipe: Recipe, limits: Limits, flops: PictureFlops) -> dict[str, floa
     first = sum(start for start, _ in windows) / len(windows)
     count = windows[0][1]
     before = first * one * (told.prompts if told.same_noise else pictures)
-    again = one + _trained(recipe, flops.denoiser) - flops.denoiser + (one if told.kl else 0)
+    again = _trained(recipe, one) + (one if told.kl else 0)
     flow = told.updates * told.prompts * _trained(recipe, flops.denoiser)
     return {
         "rollout": before + pictures * (total - first) * one,

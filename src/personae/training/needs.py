@@ -209,15 +209,25 @@ def _stages(recipe: Recipe, base: Base, shape: Shape, kept: int) -> dict[str, in
     stages = {"prompts": 0 if recipe.data.cache_text else free["text_encoder"]}
     if grpo is None or grpo.flow_weight:
         stages["flow matching"] = trained
+    passes = _passes_at_once(recipe, base)
     if recipe.rerefl is not None:
         share = _HALF if learning.dtype.itemsize == 2 else 1.0
         stages["rollout"] = free["transformer"]
-        stages["step with a gradient, decoder"] = trained + int(batch * share * kept)
+        stages["step with a gradient, decoder"] = passes * trained + int(batch * share * kept)
     if grpo is not None:
         stages["rollout"] = free["transformer"]
         stages["decoder"] = free["vae"]
-        stages["steps with a gradient"] = trained
+        stages["steps with a gradient"] = passes * trained
     return stages
+
+
+def _passes_at_once(recipe: Recipe, base: Base) -> int:
+    """Whose activations are kept until the backward pass: of guidance, and of K steps."""
+    scales = recipe.rollout.scales(base.configs.limits)
+    passes = 2 ** sum(scale != 1 for scale in scales)
+    if recipe.rerefl is None or recipe.training.gradient_checkpointing:
+        return passes
+    return passes * recipe.rerefl.gradient_steps
 
 
 def _encoding(recipe: Recipe, base: Base, data: DataFacts) -> int:

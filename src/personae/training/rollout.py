@@ -74,8 +74,10 @@ class Guides:
 def guided_velocity(backbone: Backbone, x: Tensor, time: Tensor, guides: Guides) -> Tensor:
     r"""What sampling follows at x (B, C, h, w), time (B,), as `Backbone.draw` guides it.
 
-    The gradient is that of the pass which sees prompt and references; the passes that it is led
-    away from are constants, so a step costs one backward pass whatever the guidance.
+    The gradient is the exact one, of all passes. With those that it is led away from as constants
+    a step would cost one backward pass; but then what both passes have in common counts as many
+    times as the guidance says, in each step that the gradient comes through, and on toons half of
+    what a step gains was lost (docs/log.md).
     """
     context = guides.context
     said = _by_references(backbone, x, time, context, guides.reference_guidance)
@@ -83,8 +85,7 @@ def guided_velocity(backbone: Backbone, x: Tensor, time: Tensor, guides: Guides)
         return said
     assert guides.unprompted is not None
     empty = Context(guides.unprompted, context.references)
-    with torch.no_grad():
-        unsaid = _by_references(backbone, x, time, empty, guides.reference_guidance)
+    unsaid = _by_references(backbone, x, time, empty, guides.reference_guidance)
     return guided(said, unsaid, guides.guidance)
 
 
@@ -94,8 +95,7 @@ def _by_references(
     told = backbone.predict(x, time, context)
     if scale == 1 or not context.references:
         return told
-    with torch.no_grad():
-        untold = backbone.predict(x, time, Context(context.text))
+    untold = backbone.predict(x, time, Context(context.text))
     return guided(told, untold, scale)
 
 
