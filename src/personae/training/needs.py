@@ -224,7 +224,7 @@ def _stages(recipe: Recipe, base: Base, shape: Shape, kept: int) -> dict[str, in
 def _passes_at_once(recipe: Recipe, base: Base) -> int:
     """Whose activations are kept until the backward pass: of guidance, and of K steps."""
     scales = recipe.rollout.scales(base.configs.limits)
-    passes = 2 ** sum(scale != 1 for scale in scales)
+    passes: int = 2 ** sum(scale != 1 for scale in scales)
     if recipe.rerefl is None or recipe.training.gradient_checkpointing:
         return passes
     return passes * recipe.rerefl.gradient_steps
