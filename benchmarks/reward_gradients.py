@@ -1,62 +1,88 @@
-"""How far a reward's gradients agree from picture to picture, by where the gradient begins.
+"""What a reward's gradient is worth, by where it begins and how pictures are guided.
 
-    python benchmarks/reward_gradients.py [--pictures 48] [--reward strict_matching]
+    python benchmarks/reward_gradients.py [--pictures 64] [--others 128] [--step 2e-4]
 
-Two halves of a batch of training scenes, each rolled out from its own noise; the cosine between
-the two halves' gradients of the mean reward. 0 is noise; a gradient that agrees between pictures
-is one that a step can follow. ``step`` is the first of ``K`` steps with a gradient, of T.
+The gradient of the mean reward with respect to all matrices, over two halves of some training
+scenes: ``cosine`` says how far the halves agree. Then every number of the matrices moves by
+``step`` in the direction of the sum's sign, and against it: ``gain`` is the difference between the
+rewards of other scenes, drawn from the same noise with the model's usual guidance (in brackets
+95 in 100). A gradient can agree with itself and gain nothing. ``cost``: passes forward, a backward
+pass counted twice. ``first`` is the first of ``K`` steps with a gradient, of 8.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from toon_tables import head, line
 from torch import Tensor
 
 from personae.data.examples import Example, ToonExamples
-from personae.diffusion.backbone import Backbone, Context
+from personae.diffusion.backbone import Backbone
 from personae.diffusion.load import load_backbone
 from personae.training.asking import asked_of
-from personae.training.rewards.combined import CombinedReward
+from personae.training.rewards.asked import Reward
 from personae.training.rewards.make import make_reward
 from personae.training.rewards.recipe import RewardsRecipe
-from personae.training.rollout import Guides, clean_estimates, roll_out
+from personae.training.rolling import guides_of
+from personae.training.rollout import clean_estimates, roll_out
 
-# (step with the first gradient, K) of T = 8.
-PLACES = ((2, 1), (4, 1), (5, 1), (6, 1), (7, 1), (6, 2), (5, 3), (3, 5), (0, 8))
-
-
-def pixels(pictures: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
-
-
-@torch.no_grad()
-def guides_of(backbone: Backbone, examples: list[Example]) -> Guides:
-    columns = zip(*(example.references for example in examples), strict=True)
-    references = tuple(backbone.encode_image(pixels(list(column))) for column in columns)
-    context = Context(backbone.encode_prompt([one.prompt for one in examples]), references)
-    return Guides(context, reference_guidance=backbone.limits.reference_guidance)
+STEPS = 8
+# (first step with a gradient, K, guidance by the references; None: the model's own).
+PLACES = ((4, 1, None), (7, 1, None), (5, 3, None), (0, 8, None), (5, 3, 1.0), (0, 8, 1.0))
+_AT_ONCE = 32
 
 
-def gradient(
-    backbone: Backbone, reward: CombinedReward, examples: list[Example], noise: Tensor, place: tuple
-) -> tuple[Tensor, float]:
-    start, num_steps = place
-    params = [p for p in backbone.denoiser.parameters() if p.requires_grad]
-    guides, times = guides_of(backbone, examples), backbone.times(8, 128, 128)
-    starts = torch.full((len(examples),), start)
-    x = roll_out(backbone, noise, times, starts, guides)
-    clean, _ = clean_estimates(backbone, x, times, starts, guides, num_steps, save_memory=True)
-    told = reward(backbone.decode(clean), [asked_of(one) for one in examples])
-    grads = torch.autograd.grad(told.values.mean(), params)
-    return torch.cat([one.flatten() for one in grads]), float(told.values.detach().mean())
+@dataclass
+class Trial:
+    backbone: Backbone
+    reward: Reward
+    examples: list[Example]
+    noise: Tensor
+
+    @property
+    def params(self) -> list[Tensor]:
+        return [param for param in self.backbone.denoiser.parameters() if param.requires_grad]
+
+    def rewards(self, rows: slice, start: int, count: int, scale: float | None) -> Tensor:
+        """Of pictures whose last ``count`` steps have a gradient."""
+        backbone, examples = self.backbone, self.examples[rows]
+        guides = guides_of(backbone, examples, backbone.encode_prompt([""]))
+        if scale is not None:
+            guides = replace(guides, reference_guidance=scale)
+        times = backbone.times(STEPS, 128, 128)
+        starts = torch.full((len(examples),), start)
+        x = roll_out(backbone, self.noise[rows], times, starts, guides)
+        if count:
+            x, _ = clean_estimates(backbone, x, times, starts, guides, count, save_memory=True)
+        return self.reward(backbone.decode(x), [asked_of(one) for one in examples]).values
+
+    def gradient(self, rows: slice, place: tuple) -> list[Tensor]:
+        told = self.rewards(rows, *place)
+        return list(torch.autograd.grad(told.mean(), self.params))
+
+    @torch.no_grad()
+    def after(self, move: list[Tensor], others: range) -> np.ndarray:
+        """Rewards of other pictures with the weights moved, for as long as it takes."""
+        for param, by in zip(self.params, move, strict=True):
+            param.add_(by)
+        found = [
+            self.rewards(slice(k, min(k + _AT_ONCE, others.stop)), STEPS, 0, None)
+            for k in range(others.start, others.stop, _AT_ONCE)
+        ]
+        for param, by in zip(self.params, move, strict=True):
+            param.sub_(by)
+        return torch.cat(found).numpy()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--others", type=int, default=128)
+    parser.add_argument("--step", type=float, default=2e-4)
     parser.add_argument("--reward", default="strict_matching")
     choice = parser.parse_args()
     backbone = load_backbone("toons", device="cpu", dtype=torch.float32)
@@ -64,29 +90,40 @@ def main() -> None:
     backbone.denoiser.requires_grad_(False)
     for param in backbone.denoiser.parameters():
         param.requires_grad_(param.ndim == 2)
-    recipe = RewardsRecipe(weights={choice.reward: 1.0}, faces="toons")
-    reward = make_reward(recipe, torch.device("cpu"), ("person",))
+    count = choice.pictures + choice.others
     source = ToonExamples(
-        count=choice.pictures,
+        count=count,
         start=3_000_000,
         weights=(0.0, 1.0),
         look_alike_share=0.0,
         subject_words=backbone.limits.subject_words,
     )
-    examples = [source[number] for number in range(choice.pictures)]
+    recipe = RewardsRecipe(weights={choice.reward: 1.0}, faces="toons")
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(len(examples), *backbone.latent_shape(128, 128), generator=generator)
-    middle = len(examples) // 2
-    print(f"{choice.reward}, 2 x {middle} pictures\n| step | K | cosine | norm | reward |")
-    print("|---|---|---|---|---|")
+    trial = Trial(
+        backbone,
+        make_reward(recipe, torch.device("cpu"), ("person",)),
+        [source[number] for number in range(count)],
+        torch.randn(count, *backbone.latent_shape(128, 128), generator=generator),
+    )
+    middle, others = choice.pictures // 2, range(choice.pictures, count)
+    print(f"{choice.reward}, 2 x {middle} pictures, {choice.others} others")
+    print(head("first", "K", "guidance", "cost", "cosine", "norm", "gain"))
+    usual = backbone.limits.reference_guidance
     for place in PLACES:
-        (a, left), (b, right) = (
-            gradient(backbone, reward, examples[rows], noise[rows], place)
-            for rows in (slice(0, middle), slice(middle, None))
+        start, num, scale = place
+        left, right = (
+            trial.gradient(rows, place) for rows in (slice(0, middle), slice(middle, 2 * middle))
         )
-        cosine = float(torch.cosine_similarity(a, b, dim=0))
-        told = f"{cosine:.3f} | {float(a.norm()):.2f} | {(left + right) / 2:.3f}"
-        print(f"| {place[0]} | {place[1]} | {told} |", flush=True)
+        flat = [torch.cat([one.flatten() for one in side]) for side in (left, right)]
+        cosine = float(torch.cosine_similarity(*flat, dim=0))
+        move = [choice.step * (a + b).sign() for a, b in zip(left, right, strict=True)]
+        gain = trial.after(move, others) - trial.after([-by for by in move], others)
+        wide = 1.96 * gain.std(ddof=1) / len(gain) ** 0.5
+        cost = (start + 3 * num) * (1 if scale == 1 or usual == 1 else 2)
+        told = [f"{cosine:.3f}", f"{float(flat[0].norm()):.2f}"]
+        cells = [str(start), str(num), f"{usual if scale is None else scale:g}", str(cost), *told]
+        print(line([*cells, f"{gain.mean():+.3f} +- {wide:.3f}"]), flush=True)
 
 
 if __name__ == "__main__":

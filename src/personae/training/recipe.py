@@ -141,7 +141,8 @@ class TrainingRecipe:
         batch_size: examples of one pass on one process.
         accumulate: passes a step.
         caption_dropout: share of examples that lose their prompt (UNO's own program: 0.1).
-        reference_dropout: share of batches that lose their references.
+        reference_dropout: share of batches that lose their references. Rewards still ask for
+            them; leave it at 0 where there are any.
         ema_decay: of the running mean of the weights; 0 keeps none.
         train_text_encoder: train it too.
         gradient_checkpointing: spend time to save memory.
