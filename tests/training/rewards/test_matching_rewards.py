@@ -97,6 +97,28 @@ def test_gradients_reach_the_pixels_and_going_along_raises_the_reward(two: ToonS
     assert after.item() > before.detach().item()
 
 
+def test_jitter_moves_what_a_gradient_goes_through_and_no_score(two: ToonScene) -> None:
+    asked = [asked_of_scene(two)]
+    shown = torch.nn.functional.avg_pool2d(pixels(two.image), 5, 1, 2)
+    plain, shaken = reward_of("strict_matching"), reward_of("strict_matching", jitter=0.1)
+    assert torch.equal(shaken(shown, asked).values, plain(shown, asked).values)
+
+    def pulled(pictures: Tensor) -> tuple[float, Tensor]:
+        pictures = pictures.clone().requires_grad_()
+        value = shaken(pictures, asked).values.sum()
+        return value.item(), torch.autograd.grad(value, pictures)[0]
+
+    value, gradient = pulled(shown)
+    assert abs(value - plain(shown, asked).values.item()) > 1e-3
+    again, same = pulled(shown)
+    assert again == value and torch.equal(gradient, same)  # to the bit, after a resumption too
+    # A picture that hardly differs is cut in another way.
+    other, _ = pulled((shown + 0.02 * torch.linspace(0, 1, 128)).clamp(0, 1))
+    assert abs(other - value) > 1e-4
+    step = (shown + 0.02 * gradient / gradient.abs().max()).clamp(0, 1)
+    assert plain(step, asked).values.item() > plain(shown, asked).values.item()
+
+
 def test_a_reference_without_a_face_is_unmeasured_not_zero(two: ToonScene) -> None:
     blank = Reference(np.full((64, 64, 3), 127, np.uint8))
     asked = Asked({"a": (blank,), "b": (Reference(two.members[1].reference.image),)})
@@ -140,6 +162,8 @@ def test_pairwise_takes_the_surest_box_of_each_subject_and_leaves_out_the_missin
 
 
 def test_an_unknown_reward_and_the_examiner_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"rewards\.jitter: expected 0 to 0\.5; got 0\.9"):
+        RewardsRecipe(jitter=0.9)
     with pytest.raises(RequestError, match="did you mean 'strict_matching'"):
         RewardsRecipe(weights={"strict_maching": 1.0})
     with pytest.raises(RequestError, match="examiner"):

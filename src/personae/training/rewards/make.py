@@ -56,7 +56,9 @@ def make_sights(
         device=str(device),
         cache=None,
     )
-    return [Sight(witness.eyes) for witness in build_witnesses(choice, groups).values()]
+    return [
+        Sight(witness.eyes, recipe.jitter) for witness in build_witnesses(choice, groups).values()
+    ]
 
 
 def _model_reward(name: str, recipe: RewardsRecipe, device: torch.device) -> Reward:

@@ -50,10 +50,16 @@ class Sight:
     """Eyes that remember what they saw: references by content, and the last pictures.
 
     Several rewards that share one look at each picture once.
+
+    Args:
+        eyes: that look.
+        jitter: of faces through which a gradient goes: how unsteadily they are cut out, as a share
+            of the face's size. See `RewardsRecipe`.
+        most_references: kept in memory.
     """
 
-    def __init__(self, eyes: Eyes, most_references: int = 100_000) -> None:
-        self.eyes = eyes
+    def __init__(self, eyes: Eyes, jitter: float = 0.0, most_references: int = 100_000) -> None:
+        self.eyes, self._jitter = eyes, jitter
         self._known: OrderedDict[str, Tensor] = OrderedDict()
         self._most = most_references
         self._last: tuple[Tensor, Sequence[Asked], list[Seen | None]] | None = None
@@ -104,6 +110,8 @@ class Sight:
             np.array([face.landmarks for face in faces], np.float64).reshape(-1, *shape)
             for faces in found
         ]
+        if self._jitter and pictures.requires_grad:
+            points = [_jittered(item, self._jitter) for item in points]
         descriptors = eyes.faces.embed_faces(pictures.float(), points)
         parts = torch.split(descriptors, [len(faces) for faces in found])
         return list(zip(found, parts, strict=True))
@@ -140,6 +148,21 @@ class Sight:
             official=_rows(known, descriptors, num, official),
             blind=f"no {self.eyes.group} to know {', '.join(blind)} by" if blind else None,
         )
+
+
+def _jittered(points: np.ndarray, size: float) -> np.ndarray:
+    """(N, 5, 2) landmarks with each face moved, scaled and bent a little.
+
+    How is a function of where they lie: the same picture is looked at in the same way again, after
+    a resumption too, and pictures that hardly differ in different ways.
+    """
+    rng = np.random.default_rng(np.frombuffer(points.tobytes() or b"\0" * 8, np.uint32))
+    extent = np.ptp(points, axis=1, keepdims=True).max(2, keepdims=True)
+    middle = points.mean(1, keepdims=True)
+    scale = np.exp(rng.normal(0, size, (len(points), 1, 1)))
+    away = rng.normal(0, size, (len(points), 1, 2)) + rng.normal(0, size / 2, points.shape)
+    moved: np.ndarray = (points - middle) * scale + middle + away * extent
+    return moved
 
 
 def _rows(
