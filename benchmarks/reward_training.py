@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from toon_tables import METRICS, cell, head, line, measured, picture_features, write_truth
 
 from personae.compute.runs import read_rows
@@ -136,6 +137,25 @@ def print_tables(out: Path, told: dict[str, dict], costs: list[str], against: st
         print(line([metric, *(cell(rows.get(metric), "+") for rows in apart.values())]))
 
 
+def write_sheet(out: Path, path: Path, arms: list[str], ids: list[str]) -> None:
+    """A row a scene: its references, the truth, then each arm's first picture of it."""
+    rows = []
+    for one in ids:
+        faces = sorted((out / "refs" / one).glob("*.png"))
+        column = np.concatenate([read_picture(face) for face in faces])
+        shown = [out / "truth" / one / "0.png"]
+        shown += [out / name / "drawn/images" / one / "0.png" for name in arms]
+        pictures = [column, *map(read_picture, shown)]
+        height = max(len(picture) for picture in pictures)
+        padded = [
+            np.pad(p, ((4, 4 + height - len(p)), (4, 4), (0, 0)), constant_values=255)
+            for p in pictures
+        ]
+        rows.append(np.concatenate(padded, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(rows)).save(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
@@ -149,6 +169,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--look-alikes", action="store_true")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--sheet", type=Path, help="PNG of the first scenes, nothing chosen")
     choice = parser.parse_args()
     arms: dict[str, Path | None] = {"base": None}
     for text in choice.arm:
@@ -164,6 +185,8 @@ def main() -> None:
     }
     ids = [one.id for one in read_scenes(scenes).scenes]
     truth = kept_features(out, "truth", [out / "truth" / one / "0.png" for one in ids])
+    if choice.sheet:
+        write_sheet(out, choice.sheet, list(arms), ids[:8])
     print(f"\n{choice.scenes} scenes of {choice.count}, {choice.seeds} seeds")
     print_tables(out, told, [cost(folder) for folder in arms.values()], choice.against)
     print("\n" + head("", "quality (KID)", "against", "diversity", "against"))
