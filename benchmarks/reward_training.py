@@ -102,8 +102,8 @@ def set_rows(arms: dict[str, np.ndarray], truth: np.ndarray, against: str) -> li
         rows.append(
             [
                 name,
-                f"{quality[name]:.4f}",
-                f"{apart:+.4f} +- {wide:.4f}",
+                f"{1000 * quality[name]:.2f}",
+                f"{1000 * apart:+.2f} +- {1000 * wide:.2f}",
                 f"{spread[name].mean():.3f} {interval(spread[name][chosen].mean(1))}",
                 f"{difference.mean():+.3f} {interval(difference[chosen].mean(1))}",
             ]
@@ -137,23 +137,19 @@ def print_tables(out: Path, told: dict[str, dict], costs: list[str], against: st
         print(line([metric, *(cell(rows.get(metric), "+") for rows in apart.values())]))
 
 
-def write_sheet(out: Path, path: Path, arms: list[str], ids: list[str]) -> None:
-    """A row a scene: its references, the truth, then each arm's first picture of it."""
-    rows = []
-    for one in ids:
-        faces = sorted((out / "refs" / one).glob("*.png"))
+def write_sheet(path: Path, out: Path, arms: list[str], scenes: Path, count: int = 8) -> None:
+    """The first scenes: references, the truth, then each arm's first picture; two scenes a row."""
+    cards = []
+    for one in read_scenes(scenes).scenes[:count]:
+        faces = [subject.references[0].image for subject in one.subjects.values()]
+        shown = [out / "truth" / one.id / "0.png"]
+        shown += [out / name / "drawn/images" / one.id / "0.png" for name in arms]
         column = np.concatenate([read_picture(face) for face in faces])
-        shown = [out / "truth" / one / "0.png"]
-        shown += [out / name / "drawn/images" / one / "0.png" for name in arms]
-        pictures = [column, *map(read_picture, shown)]
-        height = max(len(picture) for picture in pictures)
-        padded = [
-            np.pad(p, ((4, 4 + height - len(p)), (4, 4), (0, 0)), constant_values=255)
-            for p in pictures
-        ]
-        rows.append(np.concatenate(padded, 1))
+        card = np.concatenate([column, *map(read_picture, shown)], 1)
+        cards.append(np.pad(card, ((4, 4), (8, 8), (0, 0)), constant_values=255))
+    pairs = [np.concatenate(cards[start : start + 2], 1) for start in range(0, count, 2)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(rows)).save(path)
+    Image.fromarray(np.concatenate(pairs)).save(path)
 
 
 def main() -> None:
@@ -186,10 +182,10 @@ def main() -> None:
     ids = [one.id for one in read_scenes(scenes).scenes]
     truth = kept_features(out, "truth", [out / "truth" / one / "0.png" for one in ids])
     if choice.sheet:
-        write_sheet(out, choice.sheet, list(arms), ids[:8])
+        write_sheet(choice.sheet, out, list(arms), scenes)
     print(f"\n{choice.scenes} scenes of {choice.count}, {choice.seeds} seeds")
     print_tables(out, told, [cost(folder) for folder in arms.values()], choice.against)
-    print("\n" + head("", "quality (KID)", "against", "diversity", "against"))
+    print("\n" + head("", "quality (KID x 1000)", "against", "diversity", "against"))
     for row in set_rows({n: seen(out / n, choice, ids) for n in arms}, truth, choice.against):
         print(line(row))
 
