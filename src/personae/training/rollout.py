@@ -93,7 +93,9 @@ def _by_references(
     backbone: Backbone, x: Tensor, time: Tensor, context: Context, scale: float
 ) -> Tensor:
     told = backbone.predict(x, time, context)
-    if scale == 1 or not context.references:
+    # Passes with a gradient are as many with references as without: processes that share weights
+    # wait for each other in each of them (`Shards`).
+    if scale == 1 or not (context.references or torch.is_grad_enabled()):
         return told
     untold = backbone.predict(x, time, Context(context.text))
     return guided(told, untold, scale)
