@@ -73,7 +73,7 @@ def main() -> None:
     found = {int(path.name.split("-")[1]): path for path in checkpoints(choice.run / "checkpoints")}
     steps = [step for step in found if step % choice.every == 0 and step <= (choice.until or step)]
     rows: dict[int, dict[str, np.ndarray]] = {}
-    print(head("step", *SHOWN, "quality (KID)"))
+    print(head("step", *SHOWN, "quality (KID x 1000)"))
     for step in [0, *steps]:
         path = choice.out / f"step-{step}.npz"
         if not path.is_file():
@@ -84,8 +84,8 @@ def main() -> None:
             np.savez(path, **looked_at(validation, backbone, recipe.seed))
         rows[step] = dict(np.load(path))
         cells = [difference(rows[step][name], rows[0][name]) for name in SHOWN if name in rows[0]]
-        quality = float(kernel_distance(rows[step]["pixels"], truth))
-        print(line([str(step), *cells, f"{quality:.4f}"]), flush=True)
+        quality = 1000 * float(kernel_distance(rows[step]["pixels"], truth))
+        print(line([str(step), *cells, f"{quality:.2f}"]), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from personae.compute.runs import read_json
 from personae.evaluation.evaluate import Evaluation, evaluate
@@ -66,7 +65,4 @@ def line(cells: Sequence[str]) -> str:
 @torch.no_grad()
 def picture_features(pictures: torch.Tensor) -> np.ndarray:
     """(B, 3, H, W) in [0, 1] -> (B, 1280), by an embedder of photographs: no training's eyes."""
-    eyes = EfficientNetEmbedder()
-    side = (eyes.side_px, eyes.side_px)
-    shown = F.interpolate(pictures, side, mode="bicubic", antialias=True).clamp(0, 1)
-    return eyes.embed(shown).numpy()
+    return EfficientNetEmbedder().embed_scaled(pictures).numpy()

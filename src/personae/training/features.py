@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from personae.metrics.assignment import matched_mask
@@ -80,20 +79,25 @@ class ContrastMeasure:
         return torch.stack(values)
 
 
-class _AlignedFaces(EfficientNetEmbedder):
+class _AlignedFaces:
     """The general embedder behind `FaceEmbedder`: crops are enlarged to what it wants."""
 
+    licence, commercial = EfficientNetEmbedder.licence, EfficientNetEmbedder.commercial
     official_uses_cosine = True
 
     def __init__(self, template: FaceTemplate) -> None:
-        super().__init__()
-        self.template = template
-        self.name = f"{self.name}-{template.name}"
+        self._general = EfficientNetEmbedder()
+        self.template, self.side_px = template, template.side_px
+        self.name = f"{self._general.name}-{template.name}"
 
     def embed(self, crops: Tensor) -> Tensor:
         """(N, 3, side, side) in [0, 1], of the template -> (N, D)."""
-        side = (self.side_px, self.side_px)
-        if not len(crops):
-            return super().embed(torch.zeros(1, 3, *side))[:0]
-        shown = F.interpolate(crops, side, mode="bicubic", antialias=True).clamp(0, 1)
-        return super().embed(shown)
+        return self._general.embed_scaled(crops)
+
+    def cosine(self, first: Tensor, second: Tensor) -> Tensor:
+        """See `Embedder`."""
+        return self._general.cosine(first, second)
+
+    def similarity(self, first: Tensor, second: Tensor) -> Tensor:
+        """See `Embedder`."""
+        return self._general.similarity(first, second)

@@ -45,8 +45,7 @@ def check_sharding(recipe: Recipe) -> None:
             f"training.compile: expected false {what}; got true; set one of the two to no"
         )
     if rerefl is not None and rerefl.gradient_steps > 1 and training.gradient_checkpointing:
-        # Then whole steps are drawn again in the backward pass, guidance too, which need not have
-        # as many passes on every process.
+        # Then whole steps are drawn again in the backward pass, when blocks are in parts; untried.
         raise RequestError(
             f"rerefl.gradient_steps: expected 1 {what} and training.gradient_checkpointing; got "
             f"{rerefl.gradient_steps}; set it to 1, or one of the others to no"

@@ -99,6 +99,17 @@ class EfficientNetEmbedder:
         pooled = self._parts.network.features(crops).stride32.mean(dim=(2, 3))
         return F.normalize(pooled - self._parts.moments32.mean, dim=1)
 
+    def embed_scaled(self, pictures: Tensor, side_px: int | None = None) -> Tensor:
+        """(B, 3, H, W) of any size in [0, 1], B perhaps 0 -> (B, 1280), as `embed`.
+
+        Squares of ``side_px`` are made of them first; None: the size that the network wants.
+        """
+        side = side_px or self.side_px
+        if not len(pictures):
+            return self.embed(torch.zeros(1, 3, side, side))[:0]
+        shown = F.interpolate(pictures, (side, side), mode="bicubic", antialias=True)
+        return self.embed(shown.clamp(0, 1))
+
     def cosine(self, first: Tensor, second: Tensor) -> Tensor:
         """(M, 1280), (N, 1280) -> (M, N) cosine in [-1, 1] of the centered descriptors."""
         return F.normalize(first, dim=1) @ F.normalize(second, dim=1).T

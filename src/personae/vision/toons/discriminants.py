@@ -27,11 +27,7 @@ DISCRIMINANT_PX = 128
 @torch.no_grad()
 def photo_features(crops: Tensor) -> Tensor:
     """(N, 3, h, w) in [0, 1] -> (N, 1280) of EfficientNet-Lite0, taught on photographs."""
-    side = (DISCRIMINANT_PX, DISCRIMINANT_PX)
-    if not len(crops):
-        return torch.zeros(0, 1280)
-    shown = F.interpolate(crops, side, mode="bicubic", antialias=True).clamp(0, 1)
-    return EfficientNetEmbedder().embed(shown)
+    return EfficientNetEmbedder().embed_scaled(crops, DISCRIMINANT_PX)
 
 
 @lru_cache(maxsize=2)
