@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from toon_tables import head, line, picture_features
+from toon_tables import difference, head, line, picture_features
 
 from personae.diffusion.load import load_backbone
 from personae.metrics.quality import kernel_distance
@@ -43,11 +43,10 @@ def looked_at(validation, backbone, seed: int) -> dict[str, np.ndarray]:
     return {"order": np.array(order), **{k: np.concatenate(v) for k, v in held.items()}}
 
 
-def difference(now: np.ndarray, before: np.ndarray) -> str:
-    apart = now - before
-    apart = apart[np.isfinite(apart)]
-    wide = 1.96 * apart.std(ddof=1) / len(apart) ** 0.5
-    return f"{np.nanmean(now):.3f} ({apart.mean():+.3f} +- {wide:.3f})"
+def true_features(recipe, backbone) -> np.ndarray:
+    """(scenes, d) of the pictures that the validation scenes were written for."""
+    pictures = np.stack([one.image for one in validation_examples(recipe, backbone)])
+    return picture_features(torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255)
 
 
 def main() -> None:
@@ -63,12 +62,7 @@ def main() -> None:
     recipe = replace(recipe, validation=replace(recipe.validation, count=choice.count))
     backbone = load_backbone(recipe.base, device="cpu")
     validation = choose(recipe, backbone, backbone.device).validation
-    truth = picture_features(
-        torch.from_numpy(
-            np.stack([one.image for one in validation_examples(recipe, backbone)])
-        ).permute(0, 3, 1, 2)
-        / 255
-    )
+    truth = true_features(recipe, backbone)
     params = make_trainable(backbone, recipe)
     found = {int(path.name.split("-")[1]): path for path in checkpoints(choice.run / "checkpoints")}
     steps = [step for step in found if step % choice.every == 0 and step <= (choice.until or step)]

@@ -52,6 +52,14 @@ def cell(row: Mapping | None, sign: str = "") -> str:
     return f"{row['mean']:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
+def difference(now: np.ndarray, before: np.ndarray) -> str:
+    """Mean, and the paired difference with its 95 in 100."""
+    apart = now - before
+    apart = apart[np.isfinite(apart)]
+    wide = 1.96 * apart.std(ddof=1) / len(apart) ** 0.5
+    return f"{np.nanmean(now):.3f} ({apart.mean():+.3f} +- {wide:.3f})"
+
+
 def head(*names: str) -> str:
     """The first two lines of a table."""
     return f"| {' | '.join(names)} |\n{'|---' * len(names)}|"

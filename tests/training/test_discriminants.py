@@ -9,13 +9,17 @@ import pytest
 import scipy.linalg
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 
+from personae.diffusion.load import load_backbone
 from personae.errors import DataError, WeightsError
 from personae.training.discriminants import discriminants
-from personae.training.eyes_album import AlbumPlan, album
-from personae.training.eyes_batches import crops_of
-from personae.vision.toons.discriminants import DiscriminantEmbedder, photo_features
+from personae.training.drawn_faces import DrawnPlan, drawn_faces
+from personae.vision.faces.embed import pairwise_cosine
+from personae.vision.toons.detector import ToonFaceDetector
+from personae.vision.toons.discriminants import DiscriminantEmbedder
+from personae.vision.toons.shipped import shipped_path
 
 
 def drawn(seed: int, people: int = 30, views: int = 5, width: int = 12) -> tuple[Tensor, Tensor]:
@@ -74,24 +78,29 @@ def test_too_little_to_learn_from(rows: int, count: int) -> None:
         )
 
 
-def test_toons_that_nobody_learned_are_told_apart(tmp_path: Path) -> None:
-    plan = AlbumPlan(split="test", families=24, start=50, likes=0, seed=9)
-    held = album(plan, tmp_path)
+def test_unseen_toons_as_the_model_draws_them_are_told_apart(tmp_path: Path) -> None:
+    plan = DrawnPlan(split="test", chunks=1, scenes=16, begins=(0.5, 0.7), steps=2)
+    backbone = load_backbone("toons", device="cpu", dtype=torch.float32)
+    faces = drawn_faces(plan, backbone, ToonFaceDetector(), tmp_path)
+    held = load_file(shipped_path(DiscriminantEmbedder.name))
+    turned = (faces.features - held["mean"].float()) @ held["matrix"].float()
+    reference, drawn = faces.kind == 0, faces.kind > 1
+    own = faces.who[drawn][:, None] == faces.who[reference][None]
+
+    def told(values: Tensor) -> float:
+        cosine = pairwise_cosine(values[drawn], values[reference])
+        return float((cosine[own][:, None] > cosine[~own][None]).float().mean())
+
+    assert told(turned) > 0.88
+    assert told(faces.features) < 0.8
+
+
+def test_values_and_none_at_all() -> None:
     eyes = DiscriminantEmbedder()
-    crops = crops_of(held, np.arange(len(held.row)), eyes.template, np.random.default_rng(4))
-    found, plain = eyes.embed(crops), photo_features(crops)
-    who = torch.from_numpy(held.who)
-    pictures = torch.from_numpy(held.picture)
-    same = (who[:, None] == who[None]) & (pictures[:, None] != pictures[None])
-
-    def told(cosine: Tensor) -> float:
-        own, other = cosine[same], cosine[who[:, None] != who[None]]
-        return float((own[:, None] > other[None]).float().mean())
-
-    assert told(eyes.cosine(found, found)) > 0.9
-    assert told(plain @ plain.T) < 0.8
-    assert eyes.embed(crops[:0]).shape == (0, 64)
+    found = eyes.embed(torch.rand(3, 3, 64, 64))
+    assert torch.allclose(found.norm(dim=1), torch.ones(3), atol=1e-5)
     assert bool(((eyes.similarity(found, found) >= 0) & (eyes.similarity(found, found) <= 1)).all())
+    assert eyes.embed(torch.zeros(0, 3, 64, 64)).shape == (0, 64)
 
 
 def test_shapes_and_files_that_are_none(tmp_path: Path) -> None:

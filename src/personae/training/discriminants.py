@@ -11,22 +11,18 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from personae.compute.runs import make_folder, write_atomic
+from personae.diffusion.load import load_backbone
 from personae.errors import DataError
-from personae.training.eyes_album import Album, AlbumPlan, album
-from personae.training.eyes_batches import crops_of
-from personae.vision.toons.discriminants import DiscriminantEmbedder, photo_features
+from personae.training.drawn_faces import DrawnPlan, drawn_faces
+from personae.vision.toons.detector import ToonFaceDetector
+from personae.vision.toons.discriminants import DiscriminantEmbedder
 
-__all__ = ["DISCRIMINANT_PLAN", "album_features", "discriminant_bytes", "discriminants", "main"]
-
-# The other eyes learned from the first 30,000 of the split.
-DISCRIMINANT_PLAN = AlbumPlan(split="train", families=3000, start=40_000, likes=0, seed=3)
-_BATCH = 64
+__all__ = ["discriminant_bytes", "discriminants", "main"]
 
 
 def discriminants(
@@ -73,35 +69,29 @@ def discriminants(
     return values.mean(0).float(), kept.float()
 
 
-def album_features(held: Album, seed: int = 1) -> Tensor:
-    """(F, 1280) of every face of an album, cut out as a detector would, and damaged."""
-    rng = np.random.default_rng(seed)
-    parts = []
-    for start in range(0, len(held.row), _BATCH):
-        faces = np.arange(start, min(start + _BATCH, len(held.row)))
-        parts.append(photo_features(crops_of(held, faces, DiscriminantEmbedder.template, rng)))
-    return torch.cat(parts)
-
-
-def discriminant_bytes(mean: Tensor, matrix: Tensor) -> bytes:
+def discriminant_bytes(mean: Tensor, matrix: Tensor, plan: DrawnPlan) -> bytes:
     """A safetensors file of half-precision numbers that says what they were made from."""
     facts = {
         "name": DiscriminantEmbedder.name,
-        "recipe": json.dumps({"plan": asdict(DISCRIMINANT_PLAN), "base": "efficientnet-lite0"}),
+        "recipe": json.dumps({"plan": asdict(plan), "base": "efficientnet-lite0"}),
         "licence": DiscriminantEmbedder.licence,
     }
     return save({"mean": mean.half(), "matrix": matrix.half()}, metadata=facts)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Render the album, look at it, write the weights: about ten minutes of one core."""
+    """Draw faces with the shipped checkpoint, look at them, write the weights; resumes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    out = make_folder(parser.parse_args(arguments).out)
-    held = album(DISCRIMINANT_PLAN, out)
-    mean, matrix = discriminants(album_features(held), torch.from_numpy(held.who).long())
+    parser.add_argument("--chunks", type=int, default=DrawnPlan().chunks, help="of 64 scenes")
+    choice = parser.parse_args(arguments)
+    out = make_folder(choice.out)
+    plan = DrawnPlan(chunks=choice.chunks)
+    backbone = load_backbone("toons", device="cpu", dtype=torch.float32)
+    faces = drawn_faces(plan, backbone, ToonFaceDetector(), out)
+    mean, matrix = discriminants(faces.features, faces.who)
     path = out / f"{DiscriminantEmbedder.name}.safetensors"
-    write_atomic(path, discriminant_bytes(mean, matrix))
+    write_atomic(path, discriminant_bytes(mean, matrix, plan))
     sys.stdout.write(f"{path}\n")
 
 

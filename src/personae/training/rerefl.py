@@ -40,7 +40,8 @@ class ReReflRecipe:
         flow_weight: lambda of the flow-matching loss (UMO: 1).
         reward_weight: of the reward; 1 in UMO, where the other weight is enough to say the ratio.
         gradient_steps: K; 1 is UMO's, more is DRaFT-K.
-        penalty: weight of the squared distance to the frozen model's velocity at the last step.
+        penalty: weight of the squared distance to the frozen model's velocity where the gradient
+            begins.
         decoder: folder of a small decoder (diffusers' AutoencoderTiny) that makes the reward's
             pixels; None: the model's own.
     """

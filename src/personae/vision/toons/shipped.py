@@ -25,7 +25,7 @@ _SHA256 = {
     "examiner-regions": "d8630427f18a998d62e1cf34ff6afe2dd6c843c61642886f4fe476ca0e958d8b",
     "examiner-patches": "b93f5cf7d6e63fec39cf3b97833665aabeee964c547e9f80a0996473aa0cfaa8",
     "examiner-figures": "68d307e17400b6f27229802f299df9d96ad4fbd4122b4377080a4ec31ef7666c",
-    "toon-discriminants": "0c5c0405228d256da97a9165a381bfdf251b8489b9a3442fbc858145f1bcafb8",
+    "toon-discriminants": "86caecdb5dcc2231cdff102f3ec9095ea0e2ab99468f25e6fce67e8b37b86af9",
 }
 
 TOON_WEIGHTS: Mapping[str, PackagedWeights] = MappingProxyType(
