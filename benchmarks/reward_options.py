@@ -55,12 +55,13 @@ OPTIONS = {
         ("rerefl.gradient_steps=3", "rollout.reference_guidance=3.0"),
         "three",
     ),
+    "half": Option("half the reward's weight", ("rerefl.reward_weight=0.5",)),
     "penalty": Option("velocity penalty 1", ("rerefl.penalty=1.0",)),
     "jitter": Option("crops jittered by 0.1", ("rewards.jitter=0.1",)),
     "no-flow": Option("without flow matching", ("rerefl.flow_weight=0.0",)),
     "mimr": Option("MIMR as released", (MIMR,)),
     "margin": Option("MIMR, unmatched_margin 0.3", (MIMR, "rewards.unmatched_margin=0.3"), "mimr"),
-    "mixed": Option("MIMR, one to three toons", (MIMR, MIXED)),
+    "mixed": Option("MIMR, one to three toons", (MIMR, MIXED), "mimr"),
     "per-subject": Option(
         "the same, per_subject", (MIMR, MIXED, "rewards.per_subject=true"), "mixed"
     ),
