@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from reward_curve import looked_at, true_features
 from toon_tables import difference, head, line
+from torch import Tensor
 
 from personae.compute.runs import read_rows
 from personae.diffusion.load import load_backbone
@@ -36,15 +37,16 @@ MIMR, MIXED = "rewards.weights={mimr=1.0}", "data.toons.weights=[1.0, 1.0, 1.0]"
 
 @dataclass(frozen=True)
 class Option:
-    """A run: what is set, and what it is compared with."""
+    """A run: what is set (None: it is not run), and what it is compared with."""
 
     words: str
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] | None = ()
     against: str = "plain"
 
 
 OPTIONS = {
     "plain": Option("strict matching, the gradient of all 8 steps"),
+    "base": Option("before training", None),
     "one": Option(
         "one step of the last 3 (UMO: of the last 10 of 25)",
         ("rerefl.window=[1, 3]", "rerefl.gradient_steps=1"),
@@ -68,11 +70,13 @@ OPTIONS = {
 }
 
 
-def trained(folder: Path, option: Option, choice: argparse.Namespace) -> Path:
-    """The last checkpoint of a run, which is begun, gone on with, or there."""
+def trained(folder: Path, option: Option, choice: argparse.Namespace) -> dict[str, Tensor]:
+    """The weights of a run, which is begun, gone on with, or there; none of one that is not run."""
+    if option.settings is None:
+        return {}
     kept = checkpoints(folder / "checkpoints")
     if kept and kept[-1].name == f"step-{choice.steps:08d}":
-        return kept[-1]
+        return dict(load_checkpoint(kept[-1]).ema)
     settings = [
         f"training.steps={choice.steps}",
         f"training.batch_size={choice.batch}",
@@ -86,7 +90,7 @@ def trained(folder: Path, option: Option, choice: argparse.Namespace) -> Path:
     for one in settings:
         command += ["--set", one]
     subprocess.run(command, check=True)
-    return checkpoints(folder / "checkpoints")[-1]
+    return dict(load_checkpoint(checkpoints(folder / "checkpoints")[-1]).ema)
 
 
 def main() -> None:
@@ -104,6 +108,7 @@ def main() -> None:
     validation = choose(recipe, backbone, backbone.device).validation
     truth = true_features(recipe, backbone)
     params = make_trainable(backbone, recipe)
+    untrained = {key: value.detach().clone() for key, value in params.items()}
     rows: dict[str, dict[str, np.ndarray]] = {}
     print(head("", *SHOWN, "KID x 1000", "diversity", "seconds"))
     for name in choice.only:
@@ -111,7 +116,7 @@ def main() -> None:
         weights = trained(choice.out / name, option, choice)
         path = choice.out / f"{name}.npz"
         if not path.is_file():
-            for key, value in load_checkpoint(weights).ema.items():
+            for key, value in {**untrained, **weights}.items():
                 params[key].data.copy_(value)
             np.savez(path, **looked_at(validation, backbone, recipe.seed))
         rows[name] = dict(np.load(path))
@@ -119,8 +124,16 @@ def main() -> None:
         cells = [difference(rows[name][shown], against[shown]) for shown in SHOWN]
         cells.append(f"{1000 * float(kernel_distance(rows[name]['pixels'], truth)):.2f}")
         cells.append(difference(spread(rows[name]), spread(against)))
-        seconds = [row["seconds"] for row in read_rows(choice.out / name / "log.jsonl")]
-        print(line([option.words, *cells, f"{seconds[-1]:.0f}"]), flush=True)
+        print(line([option.words, *cells, seconds(choice.out / name)]), flush=True)
+
+
+def seconds(run: Path) -> str:
+    log = run / "log.jsonl"
+    return (
+        f"{[row['seconds'] for row in read_rows(log) if 'seconds' in row][-1]:.0f}"
+        if log.is_file()
+        else "-"
+    )
 
 
 def spread(row: dict[str, np.ndarray]) -> np.ndarray:
