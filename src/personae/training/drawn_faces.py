@@ -7,7 +7,7 @@ kept, who they are is the model's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from personae.toons.scene import Member, scene
 from personae.training.rewards.sight import as_pixels
 from personae.training.rolling import guides_of
 from personae.training.rollout import roll_out
+from personae.vision.embedders.crops import image_tensor
 from personae.vision.faces.align import aligned_crops
 from personae.vision.protocols import FaceDetector
 from personae.vision.toons.discriminants import photo_features
@@ -72,17 +73,17 @@ def drawn_faces(
     backbone: Backbone,
     detector: FaceDetector,
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
 ) -> DrawnFaces:
-    """Draw and look, or read what is in ``folder``; each chunk is kept there when it is done."""
+    """Draw and look, or read what is in ``folder``; each chunk is kept there when it is done.
+
+    A folder is of one plan: only its split and the numbers of chunks stand in the names.
+    """
     parts = []
     for number in range(plan.chunks):
         path = folder / f"drawn-{plan.split}-{number:04d}.safetensors"
         if not path.is_file():
             write_atomic(path, save(_chunk(plan, number, backbone, detector)))
         parts.append(load_file(path))
-        if progress:
-            progress(number + 1, plan.chunks)
     joined = {name: torch.cat([part[name] for part in parts]) for name in ("features", "kind")}
     _, who = torch.unique(torch.cat([part["who"] for part in parts]), return_inverse=True)
     return DrawnFaces(joined["features"].float(), who, joined["kind"])
@@ -134,10 +135,6 @@ def _chunk(
     return {"features": torch.cat(features), "who": who.contiguous(), "kind": kind.contiguous()}
 
 
-def _pixels(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
-
-
 def _add_rendered(
     found: _Found,
     examples: list[Example],
@@ -146,10 +143,10 @@ def _add_rendered(
     rng: np.random.Generator,
 ) -> None:
     for place, cast, example in zip(places, casts, examples, strict=True):
-        picture = _pixels(example.image)
+        picture = image_tensor(example.image)
         for who, member in enumerate(cast):
             sides = (
-                (_pixels(member.reference.image), member.reference.landmarks),
+                (image_tensor(member.reference.image), member.reference.landmarks),
                 (picture, member.landmarks),
             )
             for kind, (pixels, true) in enumerate(sides):
@@ -162,7 +159,7 @@ def _redrawn(
     backbone: Backbone, examples: list[Example], begin: float, steps: int, seed: int
 ) -> Tensor:
     """(B, 3, H, W): noise up to time ``begin``, and back as users draw."""
-    pixels = torch.stack([_pixels(one.image) for one in examples])
+    pixels = torch.stack([image_tensor(one.image) for one in examples])
     clean = backbone.encode_image(pixels)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
     x = backbone.mix(clean, noise, torch.full((len(examples),), begin))
