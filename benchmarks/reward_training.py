@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from toon_tables import METRICS, cell, head, line, measured, picture_features, write_truth
 
@@ -28,6 +27,7 @@ from personae.generation import Drawing, generate
 from personae.metrics.quality import kernel_distance, seed_diversity
 from personae.subjects.manifest import read_scenes
 from personae.subjects.picture import read_picture
+from personae.vision.embedders.crops import image_tensor
 
 RESAMPLES = 2000
 
@@ -53,7 +53,7 @@ def draw_arm(scenes: Path, out: Path, adapter: Path | None, choice: argparse.Nam
 def features(paths: list[Path]) -> np.ndarray:
     rows = []
     for path in paths:
-        pixels = torch.from_numpy(np.array(read_picture(path))).permute(2, 0, 1)[None].float() / 255
+        pixels = image_tensor(read_picture(path))[None]
         rows.append(picture_features(pixels)[0])
     return np.array(rows)
 

@@ -23,6 +23,7 @@ from personae.diffusion.load import load_backbone
 from personae.generation import Drawing, generate
 from personae.subjects.manifest import read_scenes
 from personae.subjects.picture import read_picture
+from personae.vision.embedders.crops import image_tensor
 
 
 def write_copies(folder: Path, backbone) -> None:
@@ -32,7 +33,7 @@ def write_copies(folder: Path, backbone) -> None:
         truth = read_picture(folder / "truth" / name / "0.png")
         through = folder / "ceiling" / name / "0.png"
         if not through.is_file():
-            pixels = torch.from_numpy(np.array(truth)).permute(2, 0, 1)[None].float() / 255
+            pixels = image_tensor(truth)[None]
             with torch.no_grad():
                 given = backbone.decode(backbone.encode_image(pixels.to(backbone.device)))
             save(given[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy(), through)

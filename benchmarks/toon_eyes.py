@@ -30,7 +30,7 @@ from personae.training.eyes_trial import (
 )
 from personae.vision.detectors import GuidedDetector
 from personae.vision.embedders import EfficientNetEmbedder
-from personae.vision.embedders.crops import square_crop_batch
+from personae.vision.embedders.crops import image_tensor, square_crop_batch
 from personae.vision.faces import DlibFaceDetector, DlibFaceEmbedder
 from personae.vision.toons import Examiner, ToonFaceDetector, ToonFaceEmbedder
 
@@ -49,7 +49,7 @@ def drawn(image: np.ndarray, how: str) -> np.ndarray:
     """A clean rendering as a small autoencoder might give it back."""
     if how == "clean":
         return image
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    pixels = image_tensor(image)[None]
     noise = torch.randn(
         pixels.shape, generator=torch.Generator().manual_seed(int(image.sum()) % 2**31)
     )

@@ -13,6 +13,7 @@ from personae.diffusion.backbone import Backbone, Context
 from personae.diffusion.guidance import guided
 from personae.generation.drawing import Drawing, Plan, initial_latents, plan_scene
 from personae.subjects.scene import Scene
+from personae.vision.embedders.crops import image_tensor
 
 __all__ = ["Glimpse", "trace"]
 
@@ -75,15 +76,10 @@ def _by_references(
 
 def _context(backbone: Backbone, plan: Plan, prompt: str) -> Context:
     references = tuple(
-        backbone.encode_image(_tensor(picture).to(backbone.device, backbone.dtype))
+        backbone.encode_image(image_tensor(picture)[None].to(backbone.device, backbone.dtype))
         for picture in plan.references
     )
     return Context(backbone.encode_prompt([prompt]), references)
-
-
-def _tensor(picture: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 as (1, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 
 def _picture(backbone: Backbone, latents: Tensor) -> np.ndarray:

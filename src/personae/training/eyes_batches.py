@@ -11,6 +11,7 @@ from torch import Tensor
 
 from personae.training.eyes_album import Album
 from personae.training.eyes_noise import damaged
+from personae.vision.embedders.crops import image_tensor
 from personae.vision.faces.align import FaceTemplate, aligned_crops
 
 __all__ = ["FaceBatch", "crops_of", "face_batch"]
@@ -32,10 +33,6 @@ class FaceBatch:
     place: Tensor
 
 
-def _pixels(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
-
-
 def face_batch(album: Album, batch: int, seed: int, step: int) -> FaceBatch:
     """Scenes and some portraits, each scaled, cut and perhaps mirrored at random; some faceless."""
     rng = np.random.default_rng([seed, step])
@@ -53,7 +50,7 @@ def face_batch(album: Album, batch: int, seed: int, step: int) -> FaceBatch:
 
 def _cut(album: Album, index: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray, int]:
     """A picture at another scale and place: (3, 128, 128), its faces (N, 14), its place."""
-    image, faces = _pixels(album.image(index)), album.faces_of(index)
+    image, faces = image_tensor(album.image(index)), album.faces_of(index)
     native = _SIDE_PX / min(image.shape[1:])
     scale = native * (1.0 if rng.random() < 0.4 else float(np.exp(rng.uniform(-0.45, 0.5))))
     size = [round(side * scale) for side in image.shape[1:]]
@@ -126,7 +123,7 @@ def crops_of(
     album: Album, faces: np.ndarray, template: FaceTemplate, rng: np.random.Generator
 ) -> Tensor:
     """(B, 3, side, side) in [0, 1]: faces of an album, cut out as a detector would, and damaged."""
-    images = [_pixels(album.image(int(index))) for index in album.picture[faces]]
+    images = [image_tensor(album.image(int(index))) for index in album.picture[faces]]
     points = album.row[faces, 4:].reshape(-1, 5, 2).astype(np.float64)
     near = [_jittered(item[None], rng) for item in points]
     return damaged(aligned_crops(images, near, template), rng)

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from personae.vision.embedders.crops import image_tensor
+
 __all__ = ["blurred", "compressed", "damaged", "softened"]
 
 _SIGMAS = (0.5, 0.8, 1.1, 1.4)
@@ -54,8 +56,7 @@ def compressed(image: Tensor, quality: int) -> Tensor:
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="JPEG", quality=quality)
-    read = np.asarray(Image.open(stream))
-    return torch.from_numpy(read.copy()).permute(2, 0, 1).float() / 255
+    return image_tensor(np.asarray(Image.open(stream)))
 
 
 def damaged(images: Tensor, rng: np.random.Generator, share: float = 0.6) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from personae.subjects.box import Box, pairwise_iou
 from personae.training.eyes_album import Album
 from personae.vision.calibration import Calibration
+from personae.vision.embedders.crops import image_tensor
 from personae.vision.faces.align import FaceTemplate, aligned_crops
 from personae.vision.faces.embed import FaceEmbedder
 from personae.vision.protocols import Detection, FaceDetector
@@ -205,11 +206,7 @@ def descriptors(
 def _crops(
     album: Album, faces: Sequence[int], points: np.ndarray, template: FaceTemplate
 ) -> Tensor:
-    images = [
-        torch.from_numpy(album.image(int(album.picture[face])).copy()).permute(2, 0, 1).float()
-        / 255
-        for face in faces
-    ]
+    images = [image_tensor(album.image(int(album.picture[face]))) for face in faces]
     return aligned_crops(
         images, [points[face][None].astype(np.float64) for face in faces], template
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from personae.errors import DataError
 from personae.vision.calibration import Calibration
+from personae.vision.embedders.crops import image_tensor
 from personae.vision.faces.align import DLIB_TEMPLATE, FaceTemplate, aligned_crops
 from personae.vision.faces.dlib_net import DlibFaceNet, load_dlib_face_net
 from personae.vision.protocols import Detection, Embedder, FaceDetector
@@ -166,7 +167,7 @@ class FaceEyes:
         ]
         rows = [item.landmarks for item in found]
         points = np.array(rows, np.float64).reshape(-1, *self.embedder.template.points.shape)
-        picture = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        picture = image_tensor(image)
         with torch.no_grad():
             return found, self.embed_faces([picture], [points])
 

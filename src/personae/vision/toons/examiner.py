@@ -15,6 +15,7 @@ from personae.subjects.scene import Claim
 from personae.toons.places import PLACES
 from personae.toons.pose import ACTIONS, WORN
 from personae.vision.calibration import Calibration
+from personae.vision.embedders.crops import image_tensor
 from personae.vision.faces.align import FaceTemplate, aligned_crops
 from personae.vision.faces.embed import FaceEyes, check_crops, pairwise_cosine
 from personae.vision.protocols import Answer, Detection
@@ -172,7 +173,7 @@ class ExaminerReader:
     @torch.no_grad()
     def read(self, image: np.ndarray, landmarks: np.ndarray) -> list[tuple[str, str]]:
         """(H, W, 3) uint8 and (N, 5, 2) landmarks -> N pairs of names, or of `NOTHING`."""
-        picture = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        picture = image_tensor(image)
         crops = aligned_crops([picture], [landmarks], FIGURE_TEMPLATE)
         worn, acted = (said.argmax(1).tolist() for said in self._net(crops))
         return [(_WORN[i], _ACTIONS[j]) for i, j in zip(worn, acted, strict=True)]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from personae.errors import DataError
 from personae.subjects.box import Box
+from personae.vision.embedders.crops import image_tensor
 from personae.vision.protocols import Detection
 
 __all__ = [
@@ -53,7 +54,7 @@ def prepared(image: np.ndarray, side_px: int, multiple: int) -> Prepared:
         raise DataError(
             f"faces are sought in (H, W, 3) uint8 pictures; got {image.shape} {image.dtype}"
         )
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    pixels = image_tensor(image)[None]
     factor = min(image.shape[:2]) / side_px
     if factor != 1:
         size = [max(1, round(value / factor)) for value in image.shape[:2]]
