@@ -1,4 +1,4 @@
-"""Each option of ReReFL against the plain recipe: short runs from one seed, on unseen identities.
+"""Each option of ReReFL against the plain one: short runs from one seed, on unseen identities.
 
     python benchmarks/reward_options.py OUT [--steps 75] [--batch 8] [--count 64] [--only NAME ...]
 
@@ -83,6 +83,7 @@ def trained(folder: Path, option: Option, choice: argparse.Namespace) -> dict[st
         f"data.folder={choice.out / 'latents'}",
         "validation.every=0",
         "samples.every=0",
+        "rerefl.reward_weight=1.0",  # the paper's, not the recipe's
         *option.settings,
     ]
     command = [sys.executable, "-m", "personae", "train", str(RECIPE), "--out", str(folder)]

@@ -27,6 +27,7 @@ from personae.generation import Drawing, generate
 from personae.metrics.quality import kernel_distance, seed_diversity
 from personae.subjects.manifest import read_scenes
 from personae.subjects.picture import read_picture
+from personae.toons import ADAPTERS
 from personae.vision.embedders.crops import image_tensor
 
 RESAMPLES = 2000
@@ -34,6 +35,8 @@ RESAMPLES = 2000
 
 def adapter_of(folder: Path, which: str) -> Path:
     """Of a run the last adapter or the best one by the third measure; or any other adapter."""
+    if str(folder) in ADAPTERS:
+        return folder
     run = folder / "best" if which == "best" else folder
     for place in (run / "adapter", folder):
         if (place / "pytorch_lora_weights.safetensors").is_file():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -15,9 +16,11 @@ from personae.cli import main
 from personae.compute.runs import read_rows
 from personae.diffusion.backbone import Backbone
 from personae.diffusion.load import load_backbone
+from personae.diffusion.lora import DIFFUSERS_FILE, load_lora
 from personae.generation import draw
 from personae.subjects.manifest import read_scenes
-from personae.toons import MAX_TOONS, checkpoint_folder, scene, write_scenes
+from personae.toons import MAX_TOONS, adapter_folder, checkpoint_folder, scene, write_scenes
+from personae.training.rewards import PlainReward, RewardsRecipe, make_reward
 from personae.vision.faces import FaceEyes
 from personae.vision.toons import ToonFaceDetector, ToonFaceEmbedder
 
@@ -58,6 +61,28 @@ def test_it_draws_unseen_toons_from_their_references(model: Backbone, tmp_path: 
         strange.append(assigned(rows, known[(number + 1) % len(known)]))
     assert found >= 14
     assert np.mean(own) > np.mean(strange) + 0.1
+
+
+def test_its_adapter_ships_small_with_a_card_and_draws_subjects_better(
+    model: Backbone, tmp_path: Path
+) -> None:
+    """By the strict matching reward, on the same unseen scenes with the same seed."""
+    folder = adapter_folder("toons-umo")
+    assert {path.name for path in folder.iterdir()} == {DIFFUSERS_FILE, "README.md"}
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 4 * 2**20
+    card = (folder / "README.md").read_text()
+    assert all(word in card for word in ("ReReFL", "strict_matching", "apache-2.0", "seconds"))
+    asked = [scene(seed, count=2, split="test") for seed in range(500, 516)]
+    read = read_scenes(write_scenes(asked, tmp_path)).scenes
+    reward = PlainReward(make_reward(RewardsRecipe(faces="toons"), torch.device("cpu")))
+    known = [{m.name: [m.reference.image] for m in item.members} for item in asked]
+    adapted = load_backbone("toons")
+    load_lora(adapted, "toons-umo")
+    before, after = (
+        np.mean([value for value, _ in reward([draw(backbone, one, 0) for one in read], known)])
+        for backbone in (model, adapted)
+    )
+    assert after > before + 0.03
 
 
 def assigned(rows: Sequence[Tensor], references: Sequence[Tensor]) -> float:

@@ -159,9 +159,9 @@ def test_the_best_weights_get_the_card_of_their_step(
     assert "for 2 of 3 steps" in best
     last = (tmp_path / "run" / "adapter" / "README.md").read_text()
     assert "for 3 of 3 steps" in last
-    for text in (best, last):
-        assert "At step 2, on identities that it was not trained on" in text
-        assert "| features | 0.3 |" in text
+    for text, step, value in ((best, 2, 0.3), (last, 3, 0.2)):
+        assert f"At step {step}, on identities that it was not trained on" in text
+        assert f"| features | {value} |" in text
 
 
 @pytest.mark.parametrize(

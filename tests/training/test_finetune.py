@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from personae.data.examples import Example
 from personae.diffusion.backbone import Backbone
 from personae.diffusion.load import load_backbone
-from personae.errors import DataError, RequestError, WorkError
+from personae.errors import DataError, RequestError, WeightsError, WorkError
 from personae.training.checkpoint import checkpoints
 from personae.training.finetune import finetune
 from personae.training.methods import Finetuning
@@ -210,6 +210,22 @@ def test_an_adapter_is_saved_and_loads_back(
         answers = [model.predict(*asked) for model in (backbone, fresh, plain)]
     torch.testing.assert_close(answers[0], answers[1], atol=1e-5, rtol=1e-4)
     assert (answers[0] - answers[2]).abs().max() > 1e-3
+
+
+def test_a_run_begins_as_the_adapter_of_another(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    first = finetune(make_recipe(lora={"rank": 2}, optimizer={"lr": 1e-2}), tmp_path / "first")
+    stored = load_file(first.saved / "pytorch_lora_weights.safetensors")
+    start = {"rank": 2, "start": str(first.saved)}
+    standing = {"lr": 1e-30, "weight_decay": 0.0}
+    finetune(make_recipe(lora=start, optimizer=standing), tmp_path / "second")
+    held = last(tmp_path / "second")["weights"]
+    assert len(held) == len(stored)
+    for name, value in stored.items():
+        layer, part, end = name.removeprefix("transformer.").rsplit(".", 2)
+        torch.testing.assert_close(held[f"denoiser.{layer}.{part}.default.{end}"], value)
+    assert losses(tmp_path / "second")[0] != losses(tmp_path / "first")[0]
+    with pytest.raises(WeightsError, match=r"expected .* rank 3, .* got rank 2"):
+        finetune(make_recipe(lora={**start, "rank": 3}), tmp_path / "third")
 
 
 @pytest.mark.parametrize("lora", [None, {"rank": 2}])

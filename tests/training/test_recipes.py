@@ -11,6 +11,7 @@ from personae.config import as_data
 from personae.diffusion.load import load_backbone
 from personae.diffusion.lora import load_lora
 from personae.errors import DataError, RequestError
+from personae.training.dry_run import dry_run
 from personae.training.finetune import finetune
 from personae.training.recipe import DataRecipe, Recipe, changed_keys, read_recipe
 
@@ -33,6 +34,11 @@ def test_the_baseline_of_reward_training_differs_by_the_reward_alone() -> None:
         del followed[section]
     followed["rollout"] = flow["rollout"]
     assert followed == flow
+
+
+def test_grpo_goes_on_from_the_adapter_that_ships(tmp_path: Path) -> None:
+    run = dry_run(RECIPES / "psr_toons.toml", tmp_path / "run", ["lora.start=toons-umo"])
+    assert run.mistakes == ()
 
 
 def test_three_steps_of_the_small_recipe(tiny: Path, tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     out: Annotated[Path, typer.Option("--out", help="Folder for images/ and images.jsonl.")],
     seeds: Annotated[str, typer.Option("--seeds", help="How many, from 0; or 3,7; or 4-7.")] = "1",
     adapter: Annotated[
-        Path | None, typer.Option("--adapter", help="LoRA: a folder or a safetensors file.")
+        str | None,
+        typer.Option("--adapter", help="LoRA: a folder, a safetensors file, or toons-umo."),
     ] = None,
     adapter_scale: Annotated[float, typer.Option("--adapter-scale", help="Its strength.")] = 1.0,
     revision: Annotated[str | None, typer.Option("--revision", help="Of a hub id.")] = None,

@@ -18,6 +18,7 @@ __all__ = [
     "inspect_folder",
     "read_index",
     "read_safetensors_header",
+    "read_safetensors_metadata",
     "weighted_components",
 ]
 
@@ -154,6 +155,19 @@ def read_safetensors_header(path: Path) -> dict[str, StoredTensor]:
     Raises:
         WeightsError: the file cannot be read, is cut off, or is not safetensors.
     """
+    return _read_header(path)[0]
+
+
+def read_safetensors_metadata(path: Path) -> dict[str, str]:
+    """The texts in the header of a safetensors file; reads the header only.
+
+    Raises:
+        WeightsError: the file cannot be read, is cut off, or is not safetensors.
+    """
+    return _read_header(path)[1]
+
+
+def _read_header(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
@@ -161,11 +175,12 @@ def read_safetensors_header(path: Path) -> dict[str, StoredTensor]:
             if not 0 < length <= size - 8:
                 raise ValueError(f"header of {length} bytes in a file of {size}")
             header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
+        metadata = dict(header.pop("__metadata__", None) or {})
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if size != 8 + length + end:
             raise ValueError(f"{size} bytes, expected {8 + length + end}")
-        return {k: StoredTensor(v["dtype"], tuple(v["shape"])) for k, v in header.items()}
+        tensors = {k: StoredTensor(v["dtype"], tuple(v["shape"])) for k, v in header.items()}
+        return tensors, metadata
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"{path}: not a whole safetensors file ({error}); get the checkpoint again"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from personae.compute.runs import make_folder, write_atomic
+from personae.diffusion.adapters import DIFFUSERS_FILE, find_adapter
 from personae.diffusion.backbone import Backbone
 from personae.diffusion.folder import read_safetensors_header
 from personae.diffusion.original_names import flux2_original_lora
@@ -33,7 +34,6 @@ __all__ = [
     "without_lora",
 ]
 
-DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # what load_lora_weights looks for
 COMFY_FILE = "comfyui.safetensors"
 _NAME = "default"
 _ORIGINAL: Mapping[str, Callable[[Mapping[str, tuple[Tensor, Tensor]], float], dict[str, Tensor]]]
@@ -204,23 +204,19 @@ def _plain(config: Any) -> dict[str, Any]:
     }
 
 
-def load_lora(backbone: Backbone, source: Path, *, scale: float = 1.0) -> None:
+def load_lora(backbone: Backbone, source: str | Path, *, scale: float = 1.0) -> None:
     """Put a saved adapter on the backbone, ours or another program's that diffusers can read.
 
     Args:
         backbone: changed in place; the adapter is frozen.
-        source: a folder of :func:`save_lora`, or a safetensors file.
+        source: a folder of :func:`save_lora`, a safetensors file, or the name of one that ships.
         scale: the adapter's strength; 1 is as it was trained.
 
     Raises:
         WeightsError: the file is missing, damaged, a pickle, or belongs to another model.
         RequestError: an adapter is there already.
     """
-    path = source / DIFFUSERS_FILE if source.is_dir() else source
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: expected a LoRA as safetensors; pickles are not read")
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; expected a folder or file that save_lora wrote")
+    path = find_adapter(source)
     read_safetensors_header(path)
     denoiser = _bare(backbone.denoiser)
     if getattr(denoiser, "peft_config", None):

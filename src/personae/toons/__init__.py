@@ -14,6 +14,7 @@ from personae.toons.scene import MAX_TOONS, Member, ToonScene, scene
 
 __all__ = [
     "ACTIONS",
+    "ADAPTERS",
     "MAX_TOONS",
     "PLACES",
     "WORN",
@@ -24,6 +25,7 @@ __all__ = [
     "Split",
     "Toon",
     "ToonScene",
+    "adapter_folder",
     "checkpoint_folder",
     "identities",
     "look_alike",
@@ -35,6 +37,14 @@ __all__ = [
 ]
 
 
+ADAPTERS = ("toons-umo",)
+
+
 def checkpoint_folder() -> Path:
     """Where the checkpoint that draws toons lies: an ordinary diffusers folder."""
     return Path(__file__).parent / "checkpoint"
+
+
+def adapter_folder(name: str) -> Path:
+    """Where an adapter of that checkpoint lies, one of `ADAPTERS`, as `save_lora` writes it."""
+    return Path(__file__).parent / "adapters" / name

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from personae.diffusion.adapters import require_same_adapter
 from personae.diffusion.configs import KNOWN_MODELS, ModelConfigs, build_on_meta
 from personae.diffusion.flux2_limits import LORA_TARGETS
 from personae.diffusion.folder import CheckpointFolder, inspect_folder
@@ -225,4 +226,18 @@ def _lora(recipe: Recipe, base: Base) -> list[Finding]:
     if lora.rank > least:
         text = f"lora.rank {lora.rank} is more than the {least} that the smallest layer can use"
         findings.append(Remark(text))
+    if lora.start is not None and lora.rank >= 1:
+        findings += _start(lora, lora.start, layers)
     return findings
+
+
+def _start(lora: LoraRecipe, start: str, layers: Mapping[str, nn.Linear]) -> list[Finding]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, layer in layers.items():
+        shapes[f"{name}.lora_A.weight"] = (lora.rank, layer.in_features)
+        shapes[f"{name}.lora_B.weight"] = (layer.out_features, lora.rank)
+    try:
+        require_same_adapter(start, shapes, lora.scale)
+    except WeightsError as error:
+        return [mistake_of("lora.start", start, error, expected="a saved adapter")]
+    return []

@@ -65,7 +65,8 @@ def write_card(session: Session, folder: Path, look: Mapping[str, Any] | None = 
     Args:
         session: the run.
         folder: where the weights are.
-        look: the row of the validation that found them the best; else the log's best one.
+        look: the row of the validation that found them the best; else what the log says of this
+            step, or of the best one.
     """
     trained = _trained(session, folder, look)
     write_atomic(folder / "README.md", card(session.recipe, trained))
@@ -74,7 +75,8 @@ def write_card(session: Session, folder: Path, look: Mapping[str, Any] | None = 
 
 def _trained(session: Session, folder: Path, look: Mapping[str, Any] | None) -> Trained:
     log = read_history(session.out / "log.jsonl")
-    step = session.best.step if look is None else session.step
+    is_seen = look is not None or bool(log.validation_at(session.step))
+    step = session.step if is_seen else session.best.step
     return Trained(
         step=session.step,
         seconds=session.seconds,

@@ -105,11 +105,20 @@ class LoraRecipe:
         rank: of each addition; UMO used 512 (its section on settings).
         alpha: they are scaled by alpha / rank; None: the same as the rank.
         targets: names of layers that get one; empty: the family's defaults.
+        start: a saved adapter that this one begins as, of the same rank, alpha and layers: a
+            folder, a safetensors file, or one that ships (``toons-umo``). What a penalty or KL
+            term holds on to is still the base without any adapter.
     """
 
     rank: int = 64
     alpha: float | None = None
     targets: tuple[str, ...] = ()
+    start: str | None = None
+
+    @property
+    def scale(self) -> float:
+        """Alpha / rank."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank
 
 
 @dataclass(frozen=True, kw_only=True)

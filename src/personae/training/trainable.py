@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from personae.diffusion.adapters import copy_adapter
 from personae.diffusion.backbone import Backbone
 from personae.errors import RequestError
 from personae.training.card import base_name
@@ -21,6 +22,10 @@ def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter
 
     Names start with ``denoiser.`` or ``text_encoder.``. With a section ``lora`` an adapter is
     added to the denoiser, in place.
+
+    Raises:
+        RequestError: an adapter and the text encoder at once, or targets that match no layer.
+        WeightsError: the adapter to begin with is missing, or another kind of adapter.
     """
     modules = {"denoiser": backbone.denoiser, "text_encoder": backbone.text_encoder}
     for module in modules.values():
@@ -32,7 +37,9 @@ def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter
             raise RequestError("train_text_encoder: an adapter is for the denoiser only; drop one")
         lora, generator = recipe.lora, torch.Generator().manual_seed(recipe.seed)
         alpha = float(lora.rank if lora.alpha is None else lora.alpha)
-        add_lora(backbone, lora.rank, alpha, lora.targets or None, generator=generator)
+        made = add_lora(backbone, lora.rank, alpha, lora.targets or None, generator=generator)
+        if lora.start is not None:
+            copy_adapter(made, lora.scale, lora.start)
     else:
         _unfreeze(backbone.denoiser)
         if recipe.training.train_text_encoder:

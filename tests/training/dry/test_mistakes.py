@@ -99,6 +99,7 @@ def test_all_mistakes_at_once(tiny: Path, tmp_path: Path) -> None:
         (["base=/nowhere/at/all"], "base", "no such folder"),
         (["device=cuda:99"], "device", "cuda:99"),
         (["lora.rank=0"], "lora.rank", "1 or more"),
+        (["lora.start=nowhere"], "lora.start", "that save_lora wrote, or one of toons-umo"),
         (["training.train_text_encoder=true"], "training.train_text_encoder", "drop one"),
         (["rerefl.window=[1,5]"], "rerefl.window", "at most 4"),
         (["rerefl.decoder=/none"], "rerefl.decoder", "small_decoder"),
