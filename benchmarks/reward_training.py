@@ -1,18 +1,19 @@
 """What reward training does to what a model draws: arms side by side, by the examiner.
 
-    python benchmarks/reward_training.py OUT --arm sft=RUN1 --arm strict=RUN2 [--against sft]
+    python benchmarks/reward_training.py OUT --arm sft=RUN1 --arm strict=RUN2@0.8:2 [--against sft]
 
 An arm is a folder with an adapter, or a run: its last one, or the best one by the third measure
-(``--which``); the first arm is always ``base``, the model without one. Each arm draws the same
-test scenes with the same seeds. Strict protocol, intervals by bootstrap over scenes, differences
-paired by scene and seed. Quality is the kernel distance between features of drawn and true
-pictures, diversity what differs between seeds, both by an embedder that no training uses. Resumes.
+(``--which``), at a strength (1) and with a reference guidance (the model's own); the first arm is
+always ``base``, the model without one. Each arm draws the same test scenes with the same seeds.
+Strict protocol, intervals by bootstrap over scenes, differences paired by scene and seed. Quality
+is the kernel distance between features of drawn and true pictures, diversity what differs between
+seeds, both by an embedder that no training uses. Resumes.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,15 @@ def adapter_of(folder: Path, which: str) -> Path:
     raise SystemExit(f"{folder}: no adapter in it; expected a finished run or an adapter's folder")
 
 
-def draw_arm(scenes: Path, out: Path, adapter: Path | None, choice: argparse.Namespace) -> dict:
+def draw_arm(scenes: Path, out: Path, arm: str | None, choice: argparse.Namespace) -> dict:
     backbone = load_backbone(choice.model, device=choice.device)
-    if adapter is not None:
-        load_lora(backbone, adapter)
-    drawing = Drawing(adapter=None if adapter is None else out.name, steps=choice.steps)
+    drawing = Drawing(steps=choice.steps)
+    if arm is not None:
+        folder, _, how = arm.partition("@")
+        scale, _, guidance = how.partition(":")
+        load_lora(backbone, adapter_of(Path(folder), choice.which), scale=float(scale or 1))
+        toward = float(guidance) if guidance else None
+        drawing = replace(drawing, adapter=out.name, reference_guidance=toward)
     generate(read_scenes(scenes).scenes, backbone, out / "drawn", drawing, seeds=choice.seeds)
     return measured(scenes, out / "drawn" / "images", out / "rows")
 
@@ -114,9 +119,9 @@ def set_rows(arms: dict[str, np.ndarray], truth: np.ndarray, against: str) -> li
     return rows
 
 
-def cost(folder: Path | None) -> str:
+def cost(arm: str | None) -> str:
     """Seconds and pictures drawn in training, from the run's log."""
-    log = None if folder is None else folder / "log.jsonl"
+    log = None if arm is None else Path(arm.partition("@")[0]) / "log.jsonl"
     if log is None or not log.is_file():
         return "-"
     rows = [row for row in read_rows(log) if "seconds" in row]
@@ -158,7 +163,9 @@ def write_sheet(path: Path, out: Path, arms: list[str], scenes: Path, count: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--arm", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument(
+        "--arm", action="append", default=[], metavar="NAME=FOLDER[@STRENGTH[:GUIDANCE]]"
+    )
     parser.add_argument("--against", default="base")
     parser.add_argument("--which", choices=("last", "best"), default="last")
     parser.add_argument("--model", default="toons")
@@ -170,24 +177,18 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sheet", type=Path, help="PNG of the first scenes, nothing chosen")
     choice = parser.parse_args()
-    arms: dict[str, Path | None] = {"base": None}
+    arms: dict[str, str | None] = {"base": None}
     for text in choice.arm:
-        name, _, folder = text.partition("=")
-        arms[name] = Path(folder)
+        name, _, arms[name] = text.partition("=")
     out = choice.out
     scenes = write_truth(out, choice.scenes, choice.count, choice.look_alikes)
-    told = {
-        name: draw_arm(
-            scenes, out / name, None if folder is None else adapter_of(folder, choice.which), choice
-        )
-        for name, folder in arms.items()
-    }
+    told = {name: draw_arm(scenes, out / name, arm, choice) for name, arm in arms.items()}
     ids = [one.id for one in read_scenes(scenes).scenes]
     truth = kept_features(out, "truth", [out / "truth" / one / "0.png" for one in ids])
     if choice.sheet:
         write_sheet(choice.sheet, out, list(arms), scenes)
     print(f"\n{choice.scenes} scenes of {choice.count}, {choice.seeds} seeds")
-    print_tables(out, told, [cost(folder) for folder in arms.values()], choice.against)
+    print_tables(out, told, [cost(arm) for arm in arms.values()], choice.against)
     print("\n" + head("", "quality (KID x 1000)", "against", "diversity", "against"))
     for row in set_rows({n: seen(out / n, choice, ids) for n in arms}, truth, choice.against):
         print(line(row))
