@@ -115,7 +115,7 @@ def scene_stamp(scene: Scene, drawing: Drawing) -> str:
     Where the files lie does not matter. A file that cannot be read counts as missing.
     """
     subjects = [
-        (name, subject.noun, *(_digest(path) for path in _files(scene, name, drawing.reference)))
+        (name, subject.name, *(_digest(path) for path in _files(scene, name, drawing.reference)))
         for name, subject in scene.subjects.items()
     ]
     text = repr((scene.id, scene.prompt, subjects, dict(scene.layout), scene.relation))

@@ -19,13 +19,14 @@ def words_for(scene: Scene, limits: Limits) -> str:
     ``limits.subject_words`` is a pattern of ``{noun}`` and ``{index}``; the index counts the
     scene's subjects from 1, in the order in which their references stand in context: with
     ``"the {noun} from image {index}"``, "{ann} in a park" becomes "the woman from image 1 in a
-    park". What a noun holds is not replaced again.
+    park". A subject with a token is named by token and noun. What a noun holds is not replaced
+    again.
 
     Raises:
         DataError: the prompt names a subject that the scene does not have.
     """
     words = {
-        name: limits.subject_words.replace("{index}", str(index)).replace("{noun}", subject.noun)
+        name: limits.subject_words.replace("{index}", str(index)).replace("{noun}", subject.name)
         for index, (name, subject) in enumerate(scene.subjects.items(), start=1)
     }
 

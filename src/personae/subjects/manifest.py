@@ -18,9 +18,10 @@ __all__ = ["Manifest", "json_lines", "read_cast", "read_scenes"]
 
 _SCENE_KEYS = ("id", "prompt", "subjects", "layout", "relation", "claims")
 _CLAIM_KEYS = ("kind", "subject", "expected")
-_SUBJECT_KEYS = ("noun", "kind", "references", "target")
+_SUBJECT_KEYS = ("noun", "kind", "token", "references", "target")
 _CAST_KEYS = ("id", "noun", "kind", "token", "references")
-_REFERENCE_KEYS = ("image", "mask", "caption", "source", "license", "consent")
+_REFERENCE_WORDS = ("caption", "source", "license", "consent")
+_REFERENCE_KEYS = ("image", "mask", *_REFERENCE_WORDS)
 
 Item = TypeVar("Item", Scene, Subject)
 
@@ -143,6 +144,7 @@ def _subject(name: str, data: Mapping[str, Any], place: _Place) -> Subject:
         kind=data["kind"],
         references=_references(data["references"], place),
         target=None if target is None else _reference(target, place),
+        token=_word(data, "token", place.where),
     )
 
 
@@ -153,6 +155,7 @@ def _cast_subject(data: Mapping[str, Any], place: _Place) -> Subject:
         noun=_text(data["noun"], "noun", place.where),
         kind=data["kind"],
         references=_references(data["references"], place),
+        token=_word(data, "token", place.where),
     )
 
 
@@ -169,10 +172,11 @@ def _reference(data: object, place: _Place) -> ReferenceFile:
     item = _object(data, f"{place.where}: reference")
     _check_keys(item, _REFERENCE_KEYS, ("image",), place.where)
     image = place.path(item["image"])
+    said = {key: _word(item, key, place.where) for key in _REFERENCE_WORDS}
     if item.get("mask") is not None:
-        return ReferenceFile(image, place.path(item["mask"]))
+        return ReferenceFile(image, place.path(item["mask"]), **said)
     beside = image.with_suffix(".mask.png")
-    return ReferenceFile(image, beside if beside.is_file() else None)
+    return ReferenceFile(image, beside if beside.is_file() else None, **said)
 
 
 def _relation(data: object, where: str) -> Relation | None:
@@ -215,6 +219,11 @@ def _text(data: object, key: str, where: str) -> str:
     if not isinstance(data, str) or not data:
         raise DataError(f"{where}: {key}: expected a text; got {data!r}")
     return data
+
+
+def _word(data: Mapping[str, Any], key: str, where: str) -> str | None:
+    """A text that need not be there."""
+    return None if data.get(key) is None else _text(data[key], key, where)
 
 
 def _check_keys(

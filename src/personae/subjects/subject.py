@@ -44,17 +44,26 @@ class Reference:
 
 @dataclass(frozen=True)
 class ReferenceFile:
-    """Where a reference lies: the photo and, where there is one, its mask."""
+    """Where a reference lies: the photo and, where there is one, its mask.
+
+    ``caption`` says what the photo shows, with each subject's id in braces (``"{cat} on a sofa"``);
+    ``source``, ``license`` and ``consent`` say where it is from and what may be done with it.
+    """
 
     image: Path
     mask: Path | None = None
+    caption: str | None = None
+    source: str | None = None
+    license: str | None = None
+    consent: str | None = None
 
 
 @dataclass(frozen=True)
 class Subject:
     """What must stay itself: its id, its class noun, its kind, where its references lie.
 
-    ``target`` is a picture of how it should look in this scene, for copy-paste measures.
+    ``target`` is a picture of how it should look in this scene, for copy-paste measures. ``token``
+    is the rare word that a model was taught to know it by (``"olis"``), where it was.
     """
 
     id: str
@@ -62,6 +71,7 @@ class Subject:
     kind: Kind
     references: tuple[ReferenceFile, ...] = field(default=())
     target: ReferenceFile | None = None
+    token: str | None = None
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -70,3 +80,16 @@ class Subject:
             raise DataError(f"subject {self.id!r}: kind is one of {KINDS}; got {self.kind!r}")
         if not self.references:
             raise DataError(f"subject {self.id!r} has no reference; give it at least one photo")
+        if self.token is not None and (not self.token or self.token != "".join(self.token.split())):
+            raise DataError(
+                f"subject {self.id!r}: a token is one word without spaces; got {self.token!r}"
+            )
+
+    @property
+    def name(self) -> str:
+        """How a model that was taught its token is told of it: token and noun.
+
+        >>> Subject("cat", "grey cat", "animal", (ReferenceFile(Path("c.jpg")),), token="hta").name
+        'hta grey cat'
+        """
+        return self.noun if self.token is None else f"{self.token} {self.noun}"
