@@ -47,8 +47,14 @@ class Example:
     nouns: tuple[str, ...] = ()
     kinds: tuple[Kind, ...] = ()
     relation: tuple[int, str, int] | None = None
+    mask: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if self.mask is not None and self.mask.shape != self.image.shape[:2]:
+            raise DataError(
+                f"example {self.id}: mask {self.mask.shape} does not fit picture "
+                f"{self.image.shape[:2]}"
+            )
         for name, told in (("nouns", self.nouns), ("kinds", self.kinds)):
             if told and len(told) != len(self.references):
                 raise DataError(

@@ -49,6 +49,8 @@ class Bucket:
         references: one (N, C, h, w) float16 each.
         tokens: (N, L) int32.
         mask: (N, L) bool, the tokens that are no padding.
+        weight: (N, h, w) float16 in [0, 1], the share of each latent cell under the example's mask;
+            None where no example has one.
     """
 
     ids: tuple[str, ...]
@@ -57,6 +59,7 @@ class Bucket:
     references: tuple[Tensor, ...]
     tokens: Tensor
     mask: Tensor
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,12 +68,14 @@ class Bucket:
         """The same on another device."""
         references = tuple(item.to(device) for item in self.references)
         moved = (self.image.to(device), references, self.tokens.to(device), self.mask.to(device))
-        return Bucket(self.ids, self.numbers, *moved)
+        weight = None if self.weight is None else self.weight.to(device)
+        return Bucket(self.ids, self.numbers, *moved, weight)
 
     @property
     def num_bytes(self) -> int:
         """Memory of its tensors."""
-        tensors = (self.image, *self.references, self.tokens, self.mask)
+        tensors = [self.image, *self.references, self.tokens, self.mask]
+        tensors += [] if self.weight is None else [self.weight]
         return sum(tensor.nbytes for tensor in tensors)
 
 
@@ -262,7 +267,21 @@ def _encode_bucket(
     for number in range(len(examples[0].references)):
         pictures[f"reference_{number}"] = [example.references[number] for example in examples]
     latents = {key: _encode(images, backbone, batch) for key, images in pictures.items()}
+    if any(example.mask is not None for example in examples):
+        latents["weight"] = _weights(examples, latents["image"].shape[2:])
     return {"tokens": ids.cpu().to(torch.int32), "mask": mask.cpu().bool(), **latents}
+
+
+def _weights(examples: Sequence[Example], cells: torch.Size) -> Tensor:
+    """(N, h, w): the share of each latent cell under the mask; 1 for an example without one."""
+    full = [
+        np.ones(example.image.shape[:2], np.float32)
+        if example.mask is None
+        else example.mask.astype(np.float32)
+        for example in examples
+    ]
+    pixels = torch.from_numpy(np.stack(full))[:, None]
+    return torch.nn.functional.interpolate(pixels, size=tuple(cells), mode="area")[:, 0].half()
 
 
 @torch.inference_mode()
@@ -290,6 +309,7 @@ def _read(paths: Sequence[Path], backbone: Backbone, place: Path) -> LatentStore
                 for name, ids in about["ids"].items():
                     keys = ["image", "tokens", "mask"]
                     keys += [f"reference_{i}" for i in range(name.count("+"))]
+                    keys += ["weight"] * (f"{name}/weight" in file.keys())  # noqa: SIM118
                     arrays = {key: file.get_tensor(f"{name}/{key}") for key in keys}
                     numbers = about["numbers"][name]
                     parts[name].append({"ids": ids, "numbers": numbers, **arrays})
@@ -318,4 +338,16 @@ def _joined(parts: Sequence[Mapping[str, Any]], num_references: int) -> Bucket:
         ),
         torch.cat([part["tokens"] for part in parts]),
         torch.cat([part["mask"] for part in parts]),
+        _joined_weights(parts),
     )
+
+
+def _joined_weights(parts: Sequence[Mapping[str, Any]]) -> Tensor | None:
+    """Of a shard without masks every cell counts in full."""
+    if not any("weight" in part for part in parts):
+        return None
+    whole = [
+        part.get("weight", torch.ones_like(part["image"][:, 0], dtype=torch.float16))
+        for part in parts
+    ]
+    return torch.cat(whole)

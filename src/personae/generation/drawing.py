@@ -173,7 +173,7 @@ def plan_scene(
             photos[name] = chosen_reference(subject, drawing.reference)
     return Plan(
         scene=scene,
-        prompt=words_for(scene, limits),
+        prompt=words_for(scene, limits, in_context=drawing.in_context),
         references=tuple(
             reference_picture(photos[name], limits.reference_px)
             for name in scene.subjects

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from personae.subjects.scene import Claim
-from personae.toons.files import write_scenes
+from personae.toons.files import CastToon, write_cast, write_scenes
 from personae.toons.identity import Split, Toon, identities, look_alike, split_of, toon
 from personae.toons.places import PLACES
 from personae.toons.portrait import Portrait, portrait
@@ -18,6 +18,7 @@ __all__ = [
     "MAX_TOONS",
     "PLACES",
     "WORN",
+    "CastToon",
     "Claim",
     "Member",
     "Portrait",
@@ -33,6 +34,7 @@ __all__ = [
     "scene",
     "split_of",
     "toon",
+    "write_cast",
     "write_scenes",
 ]
 

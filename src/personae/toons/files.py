@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from personae.subjects.box import Box
-from personae.toons.scene import Member, ToonScene
+from personae.toons.identity import Toon
+from personae.toons.scene import Member, ToonScene, scene
 
-__all__ = ["write_scenes"]
+__all__ = ["CastToon", "write_cast", "write_scenes"]
+
+
+@dataclass(frozen=True)
+class CastToon:
+    """A toon of a cast and the token that a model is to know it by."""
+
+    toon: Toon
+    token: str
 
 
 def write_scenes(scenes: Iterable[ToonScene], folder: Path, *, truth: bool = False) -> Path:
@@ -24,15 +34,42 @@ def write_scenes(scenes: Iterable[ToonScene], folder: Path, *, truth: bool = Fal
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
-    for scene in scenes:
-        for member in scene.members:
-            _write_member(scene, member, folder)
+    for drawn in scenes:
+        for member in drawn.members:
+            _write_member(drawn, member, folder)
         if truth:
-            _save(scene.image, folder / "truth" / scene.id / "0.png")
-        lines.append(json.dumps(_line(scene)))
+            _save(drawn.image, folder / "truth" / drawn.id / "0.png")
+        lines.append(json.dumps(_line(drawn)))
     path = folder / "scenes.jsonl"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def write_cast(
+    toons: Mapping[str, CastToon], folder: Path, *, photos: int = 5, start: int = 0
+) -> Path:
+    """Write ``cast.jsonl``: each toon, by its id, alone in ``photos`` places and poses.
+
+    A photo is a scene of one (`scene`), with its mask and its caption; ``start`` is the seed of
+    the first. Gives the path back.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for number, (name, member) in enumerate(toons.items()):
+        references = []
+        for place in range(photos):
+            alone = scene(start + number * photos + place, toons=[member.toon])
+            path = f"{name}/{place:02d}"
+            _save(alone.image, folder / f"{path}.png")
+            mask = alone.members[0].mask
+            _save(mask.astype(np.uint8) * 255, folder / f"{path}.mask.png")
+            caption = alone.prompt.replace("{a}", "{" + name + "}")
+            references.append({"image": f"{path}.png", "caption": caption, "source": "toons"})
+        line = {"id": name, "noun": member.toon.noun, "kind": "person", "token": member.token}
+        lines.append(json.dumps({**line, "references": references}))
+    cast = folder / "cast.jsonl"
+    cast.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return cast
 
 
 def _write_member(scene: ToonScene, member: Member, folder: Path) -> None:

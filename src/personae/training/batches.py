@@ -26,6 +26,8 @@ class Batch:
         references: one (B, C, h, w) each; empty where they were dropped.
         tokens: (B, L) int64.
         mask: (B, L) int64, 1 where a token is no padding.
+        weight: (B, 1, h, w) in [0, 1], how much a cell is covered by the examples' masks; None
+            where they have none.
     """
 
     ids: tuple[str, ...]
@@ -34,6 +36,7 @@ class Batch:
     references: tuple[Tensor, ...]
     tokens: Tensor
     mask: Tensor
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -108,6 +111,7 @@ def collate(
         tuple(item[index].to(device, torch.float32) for item in references),
         tokens.to(device, torch.int64),
         mask.to(device, torch.int64),
+        None if bucket.weight is None else bucket.weight[index].to(device, torch.float32)[:, None],
     )
 
 

@@ -178,6 +178,8 @@ def _title(recipe: Recipe) -> str:
 def _what(recipe: Recipe, trained: Trained) -> str:
     if recipe.data.toons is not None:
         source = "drawn scenes of toons (`personae.toons`, training identities)"
+    elif recipe.data.cast is not None:
+        source = f"photographs of the subjects of a cast, mixed by {recipe.data.cast.mix}"
     else:
         source = f"examples of `{base_name(str(recipe.data.file))}`"
     batch = recipe.training.batch_size * recipe.training.accumulate

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from personae.data.cast_check import cast_oddities
+from personae.data.cast_examples import CastExamples, CastRecipe
 from personae.data.examples import ExampleFile, ToonExamples
 from personae.data.latents import bucket_name
 from personae.diffusion.backbone import Limits
@@ -73,6 +75,9 @@ def look_at_data(
     if recipe.data.toons is not None:
         facts, told = _toons(recipe, limits)
         return facts, [*findings, *told]
+    if recipe.data.cast is not None:
+        facts, told = _cast(recipe, recipe.data.cast, limits)
+        return facts, [*findings, *told]
     if recipe.data.file is None:
         return None, findings
     facts, told = _file(recipe, recipe.data.file, limits, "data.file")
@@ -95,7 +100,8 @@ def _sizes(recipe: Recipe, limits: Limits | None, multiple: int) -> Iterator[Fin
             came = f"{width} x {height}"
             todo = f"round both sides to multiples of {multiple}"
             yield Mistake("data.sizes", f"positive multiples of {multiple}", came, todo)
-    if recipe.data.file is not None and limits and not (recipe.data.sizes or limits.sizes):
+    is_sized = recipe.data.file is not None or recipe.data.cast is not None
+    if is_sized and limits and not (recipe.data.sizes or limits.sizes):
         todo = "name the sizes that pictures are brought to, such as [[1024, 1024]]"
         yield Mistake("data.sizes", "at least one, since the base has none", "none", todo)
 
@@ -104,6 +110,9 @@ def _validation(recipe: Recipe, limits: Limits | None) -> list[Finding]:
     wanted, data = recipe.validation, recipe.data
     if not wanted.every or data.toons is not None:
         return []
+    if data.cast is not None:
+        todo = "set it to 0; look at the sample sheets"
+        return [Mistake("validation.every", "0 with a cast", str(wanted.every), todo)]
     if wanted.file is None:
         expected = "a file with examples of identities that are not trained on"
         todo = "name one, or set validation.every to 0"
@@ -114,6 +123,31 @@ def _validation(recipe: Recipe, limits: Limits | None) -> list[Finding]:
         expected = "other identities than those of data.file"
         findings.append(Mistake("validation.file", expected, "the same file", todo))
     return findings
+
+
+def _cast(
+    recipe: Recipe, wanted: CastRecipe, limits: Limits | None
+) -> tuple[DataFacts | None, list[Finding]]:
+    sizes = recipe.data.sizes or (limits.sizes if limits else ()) or ((64, 64),)
+    key, findings = "data.cast", list[Finding]()
+    try:
+        sources = [CastExamples(wanted, sizes, recipe.seed)]
+        sources += [CastExamples(wanted, sizes, recipe.seed, prior=True)] * bool(wanted.prior)
+        source = sources[0]
+        findings += [Remark(f"{key}: {odd}") for odd in cast_oddities([*source.subjects.values()])]
+        began = time.monotonic()
+        names = {bucket_name(made[place]) for made in sources for place in range(_LOOKS)}
+    except (PersonaeError, OSError) as error:
+        todo = "mend the cast, or run `personae prepare` again"
+        return None, [mistake_of(key, str(wanted.file), error, todo, "a whole cast")]
+    seconds = (time.monotonic() - began) / _LOOKS
+    facts = DataFacts(
+        f"photos and mixes of {len(source.subjects)} subjects",
+        len(source),
+        tuple(Shape(name, 1 / len(names)) for name in sorted(names)),
+        seconds,
+    )
+    return facts, findings
 
 
 def _toons(recipe: Recipe, limits: Limits | None) -> tuple[DataFacts | None, list[Finding]]:

@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from personae.training.batches import Batch, Draws
-from personae.training.objective import flow_matching_loss, sample_times
+from personae.training.objective import (
+    Asked,
+    ask,
+    direct_consistency_loss,
+    masked_error,
+    sample_times,
+)
 
 if TYPE_CHECKING:
     from personae.training.session import Session
@@ -55,7 +61,7 @@ class Method(Protocol):
 
 
 class Finetuning:
-    """Flow matching on examples."""
+    """Denoising of examples, with whatever the recipe's objective adds to it."""
 
     def step(self, session: Session) -> list[Pass]:
         """See `Method`."""
@@ -70,16 +76,57 @@ class Finetuning:
         for part in range(accumulate):
             batch, draws = session.batch(part)
             with session.precision():
-                loss, time = flow_pass(session, batch, draws)
-            torch.autograd.backward(loss.mean() / accumulate)
-            passes.append(Pass(batch.ids, loss.detach(), time))
+                total, seen = objective_pass(session, batch, draws)
+            torch.autograd.backward(total / accumulate)
+            passes.append(seen)
+            if session.has_prior:
+                self._prior(session, part)
         return passes
+
+    def _prior(self, session: Session, part: int) -> None:
+        """A pass on priors of its own, so that memory is that of one batch."""
+        recipe = session.recipe
+        batch, draws = session.prior_batch(part)
+        with session.precision():
+            asked = asked_of_batch(session, batch, draws)
+            loss = asked.error(asked.answer(session.backbone), recipe.objective.soft_alpha).mean()
+        scale = recipe.objective.prior_weight / recipe.training.accumulate
+        torch.autograd.backward(scale * loss)
+
+
+def objective_pass(session: Session, batch: Batch, draws: Draws) -> tuple[Tensor, Pass]:
+    """The scalar that a batch adds to the loss, and what to log of it."""
+    objective = session.recipe.objective
+    asked = asked_of_batch(session, batch, draws)
+    said = asked.answer(session.backbone)
+    loss = asked.error(said, objective.soft_alpha)
+    total, parts = loss.mean(), {}
+    if objective.looks_back:
+        with torch.no_grad(), session.frozen():
+            before = asked.answer(session.backbone)
+        if objective.dco_beta:
+            reference = asked.error(before, objective.soft_alpha)
+            total = direct_consistency_loss(loss, reference, objective.dco_beta)
+            parts["dco"] = total.detach().expand(len(loss))
+        if objective.kl_weight:
+            drift = masked_error(said, before)
+            total = total + objective.kl_weight * drift.mean()
+            parts["kl"] = drift.detach()
+    return total, Pass(batch.ids, loss.detach(), asked.time, parts)
+
+
+def asked_of_batch(
+    session: Session, batch: Batch, draws: Draws, text: Tensor | None = None
+) -> Asked:
+    """A batch as the network is asked about it, at times that its draws decide."""
+    time = sample_times(draws.normal, session.recipe.times)
+    text = session.text(batch) if text is None else text
+    return ask(session.backbone, batch, time, draws.noise, text)
 
 
 def flow_pass(
     session: Session, batch: Batch, draws: Draws, text: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(B,) flow-matching losses and their times; ``text`` where prompts are embedded already."""
-    time = sample_times(draws.normal, session.recipe.times)
-    text = session.text(batch) if text is None else text
-    return flow_matching_loss(session.backbone, batch, time, draws.noise, text), time
+    """(B,) denoising losses and their times; ``text`` where prompts are embedded already."""
+    asked = asked_of_batch(session, batch, draws, text)
+    return asked.error(asked.answer(session.backbone)), asked.time

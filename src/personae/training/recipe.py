@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from personae.config import apply_settings, as_data, build_config, flatten, read_toml
+from personae.data.cast_examples import CastRecipe
 from personae.diffusion.quantize import Quantize
 from personae.errors import DataError, RequestError
 from personae.training.grpo_recipe import GrpoRecipe, check_grpo
-from personae.training.objective import Times
+from personae.training.objective import ObjectiveRecipe, Times
 from personae.training.optimizers import OptimizerRecipe
 from personae.training.rerefl import ReReflRecipe
 from personae.training.rewards.recipe import RewardsRecipe
@@ -71,11 +72,12 @@ class ToonsRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
-    """What is trained on: toons, or a file of examples; one of the two.
+    """What is trained on: toons, a file of examples, or a cast; one of the three.
 
     Attributes:
         toons: scenes of the drawn world.
         file: examples.jsonl.
+        cast: a cast to learn by heart, each subject by its token.
         sizes: (width, height) that pictures of a file are brought to; empty: the model's own.
         folder: where latents are kept between runs; None: in the run's folder.
         cache_text: embed every prompt once, beside the latents, instead of in each step.
@@ -84,16 +86,18 @@ class DataRecipe:
 
     toons: ToonsRecipe | None = None
     file: Path | None = None
+    cast: CastRecipe | None = None
     sizes: tuple[tuple[int, int], ...] = ()
     folder: Path | None = None
     cache_text: bool = False
     workers: int = 2
 
     def __post_init__(self) -> None:
-        if (self.toons is None) == (self.file is None):
+        given = [name for name in ("toons", "file", "cast") if getattr(self, name) is not None]
+        if len(given) != 1:
             raise RequestError(
-                "data: expected either a section [data.toons] or data.file; "
-                f"got {'neither' if self.toons is None else 'both'}"
+                "data: expected one of a section [data.toons], data.file and a section "
+                f"[data.cast]; got {' and '.join(given) or 'none'}"
             )
 
 
@@ -218,6 +222,7 @@ class Recipe:
         training: how long and how.
         optimizer: who steps, how far.
         times: from which times the model learns.
+        objective: what is minimized on examples.
         samples: sheets drawn on the way.
         rewards: what pictures drawn while training are rewarded for; needs one of the next two.
         rollout: how they are drawn.
@@ -235,6 +240,7 @@ class Recipe:
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     times: Times = field(default_factory=Times)
+    objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
     samples: SampleRecipe = field(default_factory=SampleRecipe)
     rewards: RewardsRecipe | None = None
     rollout: RolloutRecipe = field(default_factory=RolloutRecipe)
@@ -252,6 +258,13 @@ class Recipe:
             )
         if self.grpo is not None:
             check_grpo(self.grpo, self.training, adapter=self.lora is not None)
+        if self.objective.looks_back and self.lora is None:
+            raise RequestError(
+                "objective: dco_beta and kl_weight compare with the model before its adapter; add "
+                "a section [lora]"
+            )
+        if self.rewards is not None and self.data.cast is not None:
+            raise RequestError("data.cast: a cast is learned by its photos; rewards need examples")
         _check_savings(self)
         check_sharding(self)
 

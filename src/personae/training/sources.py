@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from personae.data.cast_examples import CastExamples
 from personae.data.examples import Example, ExampleFile, ExampleSource, ToonExamples
 from personae.diffusion.backbone import Backbone
 from personae.errors import RequestError
 from personae.training.recipe import Recipe
 
-__all__ = ["example_source", "sample_examples", "validation_examples"]
+__all__ = ["example_source", "prior_source", "sample_examples", "validation_examples"]
 
 _AFTER_SAMPLES = 500
 
@@ -17,6 +18,8 @@ _AFTER_SAMPLES = 500
 def example_source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
     """The examples that a recipe trains on."""
     limits, data = backbone.limits, recipe.data
+    if data.cast is not None:
+        return CastExamples(data.cast, data.sizes or limits.sizes, recipe.seed)
     if data.file is not None:
         sizes = data.sizes or limits.sizes
         return ExampleFile(data.file, sizes, limits.reference_px)
@@ -35,6 +38,14 @@ def example_source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
         portrait_share=toons.portrait_share,
         subject_words=limits.subject_words,
     )
+
+
+def prior_source(recipe: Recipe, backbone: Backbone) -> ExampleSource | None:
+    """The priors that a recipe holds on to; None where it names none, or gives them no weight."""
+    data = recipe.data
+    if data.cast is None or data.cast.prior is None or not recipe.objective.prior_weight:
+        return None
+    return CastExamples(data.cast, data.sizes or backbone.limits.sizes, recipe.seed, prior=True)
 
 
 def sample_examples(recipe: Recipe, source: ExampleSource) -> list[Example]:

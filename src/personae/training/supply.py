@@ -22,7 +22,7 @@ from personae.training.result import Progress
 from personae.training.rewards.asked import Asked
 from personae.training.rolling import guides_of
 from personae.training.rollout import Guides
-from personae.training.sources import example_source
+from personae.training.sources import example_source, prior_source
 
 __all__ = ["Supply"]
 
@@ -55,6 +55,7 @@ class Supply:
         lengths = {name: len(bucket) for name, bucket in self.store.buckets.items()}
         self.plan = BatchPlan(lengths, recipe.training.batch_size, recipe.seed)
         self._asked = AskedExamples(self.source)
+        self._priors = self._encode_priors(encoding)
         self.texts: TextStore | None = None
 
     def keep_texts(self, precision: torch.autocast, progress: Progress | None = None) -> None:
@@ -85,6 +86,27 @@ class Supply:
         store = replace(store, problems=(*problems, *store.problems))
         return store.to(self.ranks.device) if self._fits(store) else store
 
+    def _encode_priors(self, progress: Progress | None) -> tuple[LatentStore, BatchPlan] | None:
+        """Priors beside the examples, where the recipe has some."""
+        source = prior_source(self.recipe, self.backbone)
+        if source is None:
+            return None
+        store = self._encode(source, progress)
+        lengths = {name: len(bucket) for name, bucket in store.buckets.items()}
+        # Another order than the examples': a prior is no twin of an example.
+        return store, BatchPlan(lengths, self.recipe.training.batch_size, self.recipe.seed + 1)
+
+    @property
+    def has_prior(self) -> bool:
+        """Are there priors to hold on to?"""
+        return self._priors is not None
+
+    def prior_batch(self, part: int) -> tuple[Batch, Draws]:
+        """The priors of a part of the present step; their noise is their own."""
+        assert self._priors is not None
+        store, plan = self._priors
+        return self._batch(store, plan, self.number(part), self.recipe.seed + 1)
+
     def _fits(self, store: LatentStore) -> bool:
         if self.ranks.device.type != "cuda":
             return False
@@ -98,18 +120,23 @@ class Supply:
 
     def batch(self, part: int) -> tuple[Batch, Draws]:
         """The batch of a part of the present step, and what is random about it."""
-        training, number = self.recipe.training, self.number(part)
-        name, rows = self.plan[number]
-        shape = (len(rows), *self.store.buckets[name].image.shape[1:])
+        return self._batch(self.store, self.plan, self.number(part), self.recipe.seed)
+
+    def _batch(
+        self, store: LatentStore, plan: BatchPlan, number: int, seed: int
+    ) -> tuple[Batch, Draws]:
+        training = self.recipe.training
+        name, rows = plan[number]
+        shape = (len(rows), *store.buckets[name].image.shape[1:])
         draws = draws_for(
-            self.recipe.seed,
+            seed,
             number,
             shape,
             caption_dropout=training.caption_dropout,
             reference_dropout=training.reference_dropout,
             device=self.ranks.device,
         )
-        return collate(self.store, name, rows, draws, self.ranks.device), draws
+        return collate(store, name, rows, draws, self.ranks.device), draws
 
     def text(self, batch: Batch) -> Tensor:
         """(B, L, D) embedded prompts; with a gradient where the text encoder is trained."""

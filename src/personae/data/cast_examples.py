@@ -1,0 +1,293 @@
+"""A cast as training examples: its photos as they are, and pictures mixed of several subjects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from personae.data.cast_check import require_tokens
+from personae.data.collages import Mixed, Piece, pre_scaled
+from personae.data.examples import Example
+from personae.data.mixes import Photo, cut_mix, side_by_side
+from personae.data.seg_mix import Backdrop, SegMixRecipe, seg_mix
+from personae.errors import DataError, RequestError
+from personae.generation.prompts import named
+from personae.subjects.collage import cut_out
+from personae.subjects.manifest import json_lines, read_cast
+from personae.subjects.picture import SUFFIXES, read_picture
+from personae.subjects.references import load_reference
+from personae.subjects.subject import Subject
+
+__all__ = ["MIXES", "CastExamples", "CastRecipe", "Mix", "read_backdrops", "read_whole_cast"]
+
+Mix = Literal["seg_mix", "cut_mix", "side_by_side", "none"]
+MIXES: tuple[Mix, ...] = ("seg_mix", "cut_mix", "side_by_side", "none")
+_SALT = 0xCA57
+_NO_WORDS = "a photo of {subject}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CastRecipe:
+    """A cast to learn, as MuDI learns it.
+
+    Attributes:
+        file: cast.jsonl, as ``personae prepare`` writes it.
+        count: how many examples are made of it, each a photo or a mix of its own; a run that
+            takes more than these sees them again.
+        mix: how subjects are mixed; ``none`` is DreamBooth.
+        probability: share of examples that are mixed (MuDI's train.sh: 0.3).
+        descriptive: name subjects by token and noun; without, by token and ``plain_noun``.
+        plain_noun: what every subject is called without descriptive nouns.
+        photo: the words for a photo without a caption, with ``{subject}``.
+        own_captions: use the photos' captions, where they have some.
+        seg_mix: how a collage is made.
+        backgrounds: folder of pictures for the background ``pictures``; a metadata.jsonl in it
+            (``{"file_name", "text"}`` a line, as Hugging Face's image folders have it) says the
+            words for each.
+        prior: cast.jsonl of pictures of the nouns alone, which the model itself drew (see
+            ``personae prior``): for prior preservation, mixed as the cast is.
+    """
+
+    file: Path
+    count: int = 1024
+    mix: Mix = "seg_mix"
+    probability: float = 0.3
+    descriptive: bool = True
+    plain_noun: str = "thing"
+    photo: str = _NO_WORDS
+    own_captions: bool = True
+    seg_mix: SegMixRecipe = field(default_factory=SegMixRecipe)
+    backgrounds: Path | None = None
+    prior: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 0 <= self.probability <= 1:
+            raise RequestError(
+                "data.cast: expected count 1 or more and probability 0 to 1; got "
+                f"{self.count}, {self.probability}"
+            )
+        if self.mix not in MIXES:
+            raise RequestError(f"data.cast.mix: expected one of {MIXES}; got {self.mix!r}")
+        if "{subject}" not in self.photo:
+            raise RequestError(
+                f"data.cast.photo: expected a text with {{subject}}; got {self.photo!r}"
+            )
+
+
+def read_whole_cast(path: Path) -> tuple[Subject, ...]:
+    """The subjects of cast.jsonl, all of them: a cast with a bad line is refused, not shortened.
+
+    Raises:
+        DataError: a bad line, named by its number, or no subject.
+    """
+    manifest = read_cast(path)
+    if manifest.problems:
+        more = f" (and {len(manifest.problems) - 1} more)" if len(manifest.problems) > 1 else ""
+        raise DataError(f"{manifest.problems[0]}{more}; a cast is used whole or not at all")
+    if not manifest.subjects:
+        raise DataError(f"{path}: holds no subject; run `personae prepare PHOTOS --out CAST`")
+    return manifest.subjects
+
+
+class CastExamples:
+    """Examples of a cast; number i is a function of the recipe, the seed and i.
+
+    With chance ``probability`` an example is a mix of two subjects or more (one random photo of
+    each), else one photo, scaled to cover the canvas and cropped at random. Mixes carry the mask
+    of their subjects, photos none (MuDI's program: a mask of ones). Every photo is asked for
+    equally often.
+
+    Args:
+        recipe: what is made of the cast.
+        sizes: (width, height) of pictures; the first counts.
+        seed: of everything random.
+        prior: make examples of ``recipe.prior`` instead, without tokens, always at one height.
+
+    Raises:
+        DataError: the cast has a bad line, or a mask is missing that a mix needs.
+    """
+
+    def __init__(
+        self,
+        recipe: CastRecipe,
+        sizes: tuple[tuple[int, int], ...],
+        seed: int = 0,
+        *,
+        prior: bool = False,
+    ) -> None:
+        if not sizes:
+            raise RequestError("data.sizes: no size to bring pictures to; name one in the recipe")
+        self.recipe, self.size, self.seed, self.prior = recipe, sizes[0], seed, prior
+        path = recipe.prior if prior else recipe.file
+        if path is None:
+            raise RequestError("data.cast.prior: expected a file of priors; got none")
+        self.path = path
+        self.subjects = {subject.id: subject for subject in read_whole_cast(path)}
+        if not prior:
+            require_tokens(list(self.subjects.values()), str(path))
+        if self._mixes:
+            self._require_masks()
+
+    @property
+    def _mixes(self) -> bool:
+        recipe = self.recipe
+        return recipe.mix != "none" and recipe.probability > 0 and len(self.subjects) > 1
+
+    def _require_masks(self) -> None:
+        bare = [
+            str(file.image)
+            for subject in self.subjects.values()
+            for file in subject.references
+            if file.mask is None
+        ]
+        if bare:
+            raise DataError(
+                f"{self.path}: {bare[0]} has no mask ({len(bare)} photos have none), and "
+                f"{self.recipe.mix} needs one; run `personae prepare`, or set data.cast.mix to none"
+            )
+
+    def __len__(self) -> int:
+        return self.recipe.count
+
+    def __getitem__(self, index: int) -> Example:
+        rng = np.random.default_rng([self.seed, index, _SALT + self.prior])
+        if self._mixes and rng.random() < self.recipe.probability:
+            mixed = self.mixed(rng)
+            words = self.words(mixed.prompt)
+            return Example(self._name("mix", index), words, mixed.image, (), mask=mixed.mask)
+        return self._photo(index, rng)
+
+    def mixed(self, rng: np.random.Generator) -> Mixed:
+        """One mix of two subjects or more, its words still with ids in braces."""
+        recipe, ids = self.recipe, list(self.subjects)
+        count = recipe.seg_mix.count(rng, len(ids))
+        chosen = [ids[int(place)] for place in rng.permutation(len(ids))[:count]]
+        photos = [int(rng.integers(len(self.subjects[name].references))) for name in chosen]
+        pairs = list(zip(chosen, photos, strict=True))
+        if recipe.mix == "cut_mix":
+            return cut_mix([self._whole(*pair) for pair in pairs], rng, self.size, recipe.seg_mix)
+        pieces = [self._piece(*pair) for pair in pairs]
+        if recipe.mix == "side_by_side":
+            return side_by_side(pieces, rng, self.size, recipe.seg_mix)
+        settings = recipe.seg_mix
+        if self.prior:
+            settings = SegMixRecipe(**{**vars(settings), "same_height": True})
+        return seg_mix(pieces, rng, self.size, settings, self._backgrounds)
+
+    def words(self, prompt: str, *, tokens: bool = True) -> str:
+        """A prompt's words, each id as the model is to learn it: token and noun."""
+        said = {name: self._said(subject, tokens) for name, subject in self.subjects.items()}
+        return named(prompt, said, str(self.path))
+
+    def _said(self, subject: Subject, tokens: bool) -> str:
+        noun = subject.noun if self.recipe.descriptive or self.prior else self.recipe.plain_noun
+        shown = tokens and subject.token is not None and not self.prior
+        return f"{subject.token} {noun}" if shown else noun
+
+    def _photo(self, index: int, rng: np.random.Generator) -> Example:
+        """The photos of all subjects in turn, shuffled anew each round."""
+        all_photos = [
+            (name, place)
+            for name, subject in self.subjects.items()
+            for place in range(len(subject.references))
+        ]
+        turn, place = divmod(index, len(all_photos))
+        order = np.random.default_rng([self.seed, turn, _SALT]).permutation(len(all_photos))
+        subject, number = all_photos[int(order[place])]
+        file = self.subjects[subject].references[number]
+        own = file.caption if self.recipe.own_captions else None
+        words = self.words(own or self.recipe.photo.replace("{subject}", "{" + subject + "}"))
+        image = _cropped(self._whole(subject, number).image, self.size, rng)
+        return Example(self._name("photo", index), words, image, ())
+
+    def _name(self, kind: str, index: int) -> str:
+        return f"{'prior-' if self.prior else ''}{kind}-{index:06d}"
+
+    def _whole(self, subject: str, place: int) -> Photo:
+        if (subject, place) not in self._photos:
+            held = load_reference(self.subjects[subject].references[place])
+            everything = np.ones(held.image.shape[:2], bool)
+            mask = everything if held.mask is None else held.mask
+            self._photos[subject, place] = Photo(subject, held.image, mask)
+        return self._photos[subject, place]
+
+    def _piece(self, subject: str, place: int) -> Piece:
+        if (subject, place) not in self._pieces:
+            photo = self._whole(subject, place)
+            cut = Piece(subject, cut_out(photo.image, photo.mask))
+            self._pieces[subject, place] = pre_scaled(cut, self.size)
+        return self._pieces[subject, place]
+
+    @cached_property
+    def _photos(self) -> dict[tuple[str, int], Photo]:
+        return {}
+
+    @cached_property
+    def _pieces(self) -> dict[tuple[str, int], Piece]:
+        return {}
+
+    @cached_property
+    def _backgrounds(self) -> tuple[Backdrop, ...]:
+        folder = self.recipe.backgrounds
+        return () if folder is None else tuple(read_backdrops(folder, self.size))
+
+    @cached_property
+    def _content(self) -> str:
+        """A hash of the cast's file and of the bytes of every photo and mask."""
+        digest = hashlib.sha256(self.path.read_bytes())
+        for subject in self.subjects.values():
+            for file in subject.references:
+                for path in filter(None, (file.image, file.mask)):
+                    digest.update(path.read_bytes())
+        for picture in self._backgrounds:
+            digest.update(picture.image.tobytes() + picture.words.encode())
+        return digest.hexdigest()
+
+    def settings(self) -> Mapping[str, Any]:
+        """See `ExampleSource`."""
+        told = asdict(self.recipe) | {"file": self._content, "prior": self.prior}
+        del told["backgrounds"]
+        return {"cast": told, "size": list(self.size), "seed": self.seed}
+
+
+def read_backdrops(folder: Path, size: tuple[int, int]) -> list[Backdrop]:
+    """The pictures of a folder as backdrops of one size, in the order of their names.
+
+    Raises:
+        DataError: a bad line in metadata.jsonl, or a picture that cannot be read.
+    """
+    listed = folder / "metadata.jsonl"
+    words: dict[str, str] = {}
+    for number, line in json_lines(listed) if listed.is_file() else ():
+        if isinstance(line, DataError):
+            raise line
+        if not isinstance(line, dict) or not {"file_name", "text"} <= set(line):
+            raise DataError(f"{listed}:{number}: expected keys file_name and text; got {line!r}")
+        words[str(line["file_name"])] = str(line["text"])
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    rng = np.random.default_rng(_SALT)
+    return [
+        Backdrop(_cropped(read_picture(path), size, rng), words.get(path.name, ""))
+        for path in paths
+    ]
+
+
+def _cropped(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Scaled to cover the canvas, cropped at random where it is longer."""
+    width, height = size
+    scale = max(width / image.shape[1], height / image.shape[0])
+    sides = (
+        max(round(image.shape[1] * scale), width),
+        max(round(image.shape[0] * scale), height),
+    )
+    left = int(rng.integers(sides[0] - width + 1))
+    top = int(rng.integers(sides[1] - height + 1))
+    scaled = Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR)
+    return np.asarray(scaled.crop((left, top, left + width, top + height)))
