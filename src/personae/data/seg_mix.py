@@ -17,8 +17,8 @@ from personae.errors import RequestError
 __all__ = [
     "BACKGROUNDS",
     "TEMPLATES",
-    "Background",
     "Backdrop",
+    "Background",
     "SegMixRecipe",
     "listed",
     "plan_collage",

@@ -137,7 +137,7 @@ def _cast(
         findings += [Remark(f"{key}: {odd}") for odd in cast_oddities([*source.subjects.values()])]
         began = time.monotonic()
         names = {bucket_name(made[place]) for made in sources for place in range(_LOOKS)}
-    except (PersonaeError, OSError) as error:
+    except PersonaeError as error:
         todo = "mend the cast, or run `personae prepare` again"
         return None, [mistake_of(key, str(wanted.file), error, todo, "a whole cast")]
     seconds = (time.monotonic() - began) / _LOOKS
