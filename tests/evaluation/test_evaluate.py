@@ -77,7 +77,7 @@ def test_every_planned_row_is_there_once_and_a_second_run_does_nothing(people: S
     rows = rows_of(people.out)
     assert result.problems == ()
     assert result.num_pictures == result.num_scored_now == 6
-    assert len(set(keys(rows))) == len(rows) == 6 * (2 * 3 + 4 + 1)
+    assert len(set(keys(rows))) == len(rows) == 6 * (2 * 3 + 5 + 1)
     assert all((row["value"] is None) == bool(row["unmeasured"]) for row in rows)
     absent = [row for row in rows if (row["details"] or {}).get("absent")]
     assert absent

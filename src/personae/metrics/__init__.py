@@ -29,7 +29,14 @@ from personae.metrics.matching import (
     strict_matching_rewards,
 )
 from personae.metrics.position import RELATIONS, position_score, strict_position_score
-from personae.metrics.presence import Presence, balance, presence, presence_score, strangers
+from personae.metrics.presence import (
+    Presence,
+    balance,
+    presence,
+    presence_score,
+    strangers,
+    success,
+)
 from personae.metrics.score import Score
 from personae.metrics.separability import PairSeparability, separability
 from personae.metrics.summary import (
@@ -81,5 +88,6 @@ __all__ = [
     "strict_reference_similarity",
     "strict_subject_consistency",
     "subject_consistency",
+    "success",
     "summarize",
 ]

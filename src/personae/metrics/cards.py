@@ -154,6 +154,13 @@ _CARDS = (
         meaning="The worst kept subject over the best kept one; 0 where one is absent.",
     ),
     MetricCard(
+        name="success",
+        protocol="strict",
+        per_subject=False,
+        paper=f"after {_MUDI}, its question to people",
+        meaning="1 where every subject is there exactly once, else 0; the mean is a success rate.",
+    ),
+    MetricCard(
         name="copy_paste",
         protocol="strict",
         per_subject=True,

@@ -12,7 +12,7 @@ from personae.errors import DataError
 from personae.metrics.array_or_tensor import Array, finite, like, matrix
 from personae.metrics.assignment import matched_mask
 
-__all__ = ["Presence", "balance", "presence", "presence_score", "strangers"]
+__all__ = ["Presence", "balance", "presence", "presence_score", "strangers", "success"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,21 @@ def presence_score(seen: Presence) -> np.ndarray:
     array([0.5, 0. ])
     """
     return np.where(seen.found, 1.0 / np.maximum(seen.copies, 1), 0.0)
+
+
+def success(seen: Presence) -> float:
+    """1 where every subject is there exactly once, else 0; its mean is a success rate.
+
+    What MuDI asks people (arXiv 2404.04243: does each subject appear and closely resemble its
+    references?), asked of eyes: there means matched at the present threshold. Somebody else in
+    the picture costs nothing here; see `strangers`.
+
+    >>> success(presence(np.array([[0.9, 0.1], [0.1, 0.8]])))
+    1.0
+    >>> success(presence(np.array([[0.9, 0.6], [0.1, 0.2]])))
+    0.0
+    """
+    return float(np.all(seen.copies == 1))
 
 
 def strangers(similarity: Array, present: float = 0.5) -> int:

@@ -24,7 +24,7 @@ from personae.metrics.identity import (
     strict_id_similarity,
 )
 from personae.metrics.matching import matching_reward, strict_matching_reward
-from personae.metrics.presence import Presence, balance, presence, presence_score
+from personae.metrics.presence import Presence, balance, presence, presence_score, success
 from personae.metrics.score import Score
 
 __all__ = ["PROTOCOLS", "Protocol", "group_scores", "no_scores", "planned_metrics"]
@@ -36,11 +36,17 @@ PROTOCOLS: tuple[Protocol, ...] = ("strict", "official")
 _PLAN: dict[tuple[Protocol, Group], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ("strict", "person"): (
         ("presence", "strict_id_similarity", "strict_id_confusion"),
-        ("strict_matching_reward", "strict_detect_and_compare", "strangers", "balance"),
+        (
+            "strict_matching_reward",
+            "strict_detect_and_compare",
+            "strangers",
+            "balance",
+            "success",
+        ),
     ),
     ("strict", "thing"): (
         ("presence", "strict_subject_consistency", "strict_id_confusion"),
-        ("strict_matching_reward", "strict_detect_and_compare", "balance"),
+        ("strict_matching_reward", "strict_detect_and_compare", "balance", "success"),
     ),
     ("official", "person"): (
         ("id_similarity", "id_confusion"),
@@ -160,6 +166,7 @@ def _strict(evidence: Evidence, seen: Presence) -> dict[str, Any]:
             similarity.T, evidence.gallery.expected
         ),
         "strangers": len(seen.strangers),
+        "success": success(seen),
         "balance": balance(np.where(seen.found, fidelity, 0.0)),
     }
 
