@@ -1,0 +1,183 @@
+"""Learning a cast by heart: masks, priors, DCO and KL, by their formulas and in a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from personae.diffusion.backbone import Backbone
+from personae.diffusion.load import load_backbone
+from personae.errors import DataError, RequestError
+from personae.training.finetune import finetune
+from personae.training.objective import (
+    ObjectiveRecipe,
+    ask,
+    direct_consistency_loss,
+    flow_matching_loss,
+    masked_error,
+)
+from personae.training.processes import Ranks
+from personae.training.recipe import Recipe
+from personae.training.session import Session
+from tests.data.cast import toon_cast
+from tests.training.conftest import MakeRecipe
+from tests.training.test_objective import batch_of
+
+
+@pytest.fixture(scope="module")
+def cast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toon_cast(tmp_path_factory.mktemp("cast"))
+
+
+def recipe_of(make: MakeRecipe, file: Path, folder: Path, **sections: Any) -> Recipe:
+    held = {"file": str(file), "count": 8, "probability": 0.5, **sections.pop("cast", {})}
+    data = {"cast": held, "sizes": [[64, 64]], "folder": str(folder / "latents"), "workers": 1}
+    return make(**{"data": data, "lora": {"rank": 2}, **sections})
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_masked_error_is_the_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    said, target = (torch.randn(2, 3, 4, 5, generator=generator) for _ in range(2))
+    mask = torch.rand(2, 1, 4, 5, generator=generator)
+    for alpha in (0.0, 0.3, 1.0):
+        slow = []
+        for row in range(2):
+            total = 0.0
+            for c in range(3):
+                for y in range(4):
+                    for x in range(5):
+                        m = float(mask[row, 0, y, x]) * (1 - alpha) + alpha
+                        total += m * float(said[row, c, y, x] - target[row, c, y, x]) ** 2
+            slow.append(total / 60)
+        fast = masked_error(said, target, mask, alpha)
+        torch.testing.assert_close(fast, torch.tensor(slow), rtol=1e-4, atol=1e-6)
+
+
+def test_alpha_one_is_no_mask_at_all() -> None:
+    said, target = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    mask = (torch.rand(2, 1, 4, 4) < 0.5).float()
+    assert torch.equal(masked_error(said, target, mask, 1.0), masked_error(said, target))
+    assert (masked_error(said, target, mask, 0.0) <= masked_error(said, target)).all()
+
+
+def test_a_hard_mask_has_no_gradient_outside() -> None:
+    said = torch.randn(1, 2, 4, 4, requires_grad=True)
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1
+    masked_error(said, torch.zeros(1, 2, 4, 4), mask, 0.0).sum().backward()
+    assert said.grad is not None
+    assert (said.grad[..., 2:] == 0).all() and (said.grad[..., :2] != 0).all()
+
+
+def test_direct_consistency_by_hand() -> None:
+    loss, before = torch.tensor([0.2, 0.4]), torch.tensor([0.3, 0.5])
+    assert float(direct_consistency_loss(before, before, 1000.0)) == pytest.approx(math.log(2))
+    by_hand = -math.log(1 / (1 + math.exp(-20.0 * (0.4 - 0.3))))
+    assert float(direct_consistency_loss(loss, before, 20.0)) == pytest.approx(by_hand, rel=1e-5)
+    leaf = before.clone().requires_grad_()
+    direct_consistency_loss(leaf, before, 1000.0).backward()
+    assert leaf.grad is not None and float(leaf.grad.sum()) == pytest.approx(500.0)
+
+
+def test_asking_is_the_flow_matching_loss(backbone: Backbone) -> None:
+    batch, noise = batch_of(backbone)
+    time = torch.tensor([0.25, 0.5])
+    with torch.no_grad():
+        asked = ask(backbone, batch, time, noise)
+        torch.testing.assert_close(
+            asked.error(asked.answer(backbone)), flow_matching_loss(backbone, batch, time, noise)
+        )
+
+
+def test_masks_reach_the_batch_at_the_size_of_latents(
+    cast: Path, make_recipe: MakeRecipe, backbone: Backbone, tmp_path: Path
+) -> None:
+    recipe = recipe_of(make_recipe, cast, tmp_path)
+    run = Session(recipe, tmp_path / "run", Ranks(torch.device("cpu")), backbone)
+    weights = [run.batch(0)[0].weight for run.step in range(4)]
+    assert all(w is not None and w.shape == (2, 1, 4, 4) for w in weights)
+    held = torch.cat([w for w in weights if w is not None])
+    assert held.min() < 1 and held.max() <= 1 and held.min() >= 0
+    again = Session(recipe, tmp_path / "run", Ranks(torch.device("cpu")), backbone_again(backbone))
+    again.step = 0
+    first = again.batch(0)[0].weight
+    assert first is not None and weights[0] is not None and torch.equal(first, weights[0])
+
+
+def backbone_again(backbone: Backbone) -> Backbone:
+    """The same from its folder: the first one has an adapter by now."""
+    return load_backbone(backbone.name)
+
+
+@pytest.mark.parametrize(
+    ("objective", "logged"),
+    [
+        ({"soft_alpha": 0.0}, None),
+        ({"dco_beta": 1000.0}, "dco"),
+        ({"kl_weight": 1.0}, "kl"),
+        ({"dco_beta": 10.0, "kl_weight": 0.5, "soft_alpha": 0.3}, "dco"),
+    ],
+)
+def test_a_cast_is_learned_with_every_objective(
+    cast: Path, make_recipe: MakeRecipe, tmp_path: Path, objective: dict, logged: str | None
+) -> None:
+    recipe = recipe_of(make_recipe, cast, tmp_path, objective=objective)
+    result = finetune(recipe, tmp_path / "run")
+    assert result.saved is not None and result.loss is not None
+    row = rows(tmp_path / "run")[-1]
+    assert logged is None or math.isfinite(row[logged])
+    if logged == "kl":
+        assert rows(tmp_path / "run")[0]["kl"] == pytest.approx(0, abs=1e-9)
+
+
+def test_priors_add_their_own_gradient(cast: Path, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    """With a weight of 0 the run is that without priors; with 1 it is another."""
+
+    def weights(name: str, **sections: Any) -> list[float]:
+        finetune(recipe_of(make_recipe, cast, tmp_path, **sections), tmp_path / name)
+        return [row["grad_norm"] for row in rows(tmp_path / name)]
+
+    prior = {"prior": str(cast)}
+    without = weights("without")
+    assert weights("zero", cast=prior, objective={"prior_weight": 0.0}) == without
+    assert weights("one", cast=prior) != without
+
+
+def test_a_killed_run_of_a_cast_goes_on_to_the_bit(
+    cast: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    sections = {"cast": {"prior": str(cast)}, "objective": {"kl_weight": 0.1}}
+    whole = recipe_of(make_recipe, cast, tmp_path, **sections)
+    finetune(whole, tmp_path / "whole")
+    half = recipe_of(make_recipe, cast, tmp_path, **sections, training={"steps": 2})
+    finetune(half, tmp_path / "parts")
+    finetune(whole, tmp_path / "parts", resume=True)
+    wanted, got = rows(tmp_path / "whole")[-1], rows(tmp_path / "parts")[-1]
+    assert (wanted["loss"], wanted["grad_norm"]) == (got["loss"], got["grad_norm"])
+
+
+def test_looking_back_needs_an_adapter(make_recipe: MakeRecipe) -> None:
+    with pytest.raises(DataError, match="add a section"):
+        make_recipe(objective={"dco_beta": 1.0})
+    with pytest.raises(RequestError, match="soft_alpha"):
+        ObjectiveRecipe(soft_alpha=2.0)
+    with pytest.raises(RequestError, match="0 or more"):
+        ObjectiveRecipe(kl_weight=-1.0)
+
+
+def test_a_damaged_cast_stops_before_any_step(
+    cast: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    bad = cast.parent / "torn.jsonl"
+    bad.write_text(cast.read_text() + '{"id": "c"\n')
+    with pytest.raises(DataError, match=r"torn\.jsonl:3: not JSON"):
+        finetune(recipe_of(make_recipe, bad, tmp_path), tmp_path / "run")
