@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +18,15 @@ from personae.data.collages import Mixed, Piece, pre_scaled
 from personae.data.examples import Example
 from personae.data.mixes import Photo, cut_mix, side_by_side
 from personae.data.seg_mix import Backdrop, SegMixRecipe, seg_mix
+from personae.diffusion.backbone import Limits
 from personae.errors import DataError, RequestError
 from personae.generation.prompts import named
+from personae.generation.references import reference_picture
 from personae.subjects.collage import cut_out
 from personae.subjects.manifest import json_lines, read_cast
 from personae.subjects.picture import SUFFIXES, read_picture
 from personae.subjects.references import load_reference
-from personae.subjects.subject import Subject
+from personae.subjects.subject import Reference, Subject
 
 __all__ = ["MIXES", "CastExamples", "CastRecipe", "Mix", "read_backdrops", "read_whole_cast"]
 
@@ -47,6 +50,9 @@ class CastRecipe:
         plain_noun: what every subject is called without descriptive nouns.
         photo: the words for a photo without a caption, with ``{subject}``.
         own_captions: use the photos' captions, where they have some.
+        in_context: show the model a reference of each subject too, always another photo of it than
+            the one to be learned, where there are two: for a model that takes references, which
+            MuDI's did not. Pictures are then drawn with references as well.
         seg_mix: how a collage is made.
         backgrounds: folder of pictures for the background ``pictures``; a metadata.jsonl in it
             (``{"file_name", "text"}`` a line, as Hugging Face's image folders have it) says the
@@ -63,6 +69,7 @@ class CastRecipe:
     plain_noun: str = "thing"
     photo: str = _NO_WORDS
     own_captions: bool = True
+    in_context: bool = False
     seg_mix: SegMixRecipe = field(default_factory=SegMixRecipe)
     backgrounds: Path | None = None
     prior: Path | None = None
@@ -108,6 +115,7 @@ class CastExamples:
         recipe: what is made of the cast.
         sizes: (width, height) of pictures; the first counts.
         seed: of everything random.
+        limits: of the model: how it names subjects, how large its references are.
         prior: make examples of ``recipe.prior`` instead, without tokens, always at one height.
 
     Raises:
@@ -120,8 +128,14 @@ class CastExamples:
         sizes: tuple[tuple[int, int], ...],
         seed: int = 0,
         *,
+        limits: Limits | None = None,
         prior: bool = False,
     ) -> None:
+        if recipe.in_context and (limits is None or not limits.reference_px):
+            raise RequestError(
+                "data.cast.in_context: this model takes no references; set it to false"
+            )
+        self._limits = limits
         if not sizes:
             raise RequestError("data.sizes: no size to bring pictures to; name one in the recipe")
         self.recipe, self.size, self.seed, self.prior = recipe, sizes[0], seed, prior
@@ -159,18 +173,38 @@ class CastExamples:
     def __getitem__(self, index: int) -> Example:
         rng = np.random.default_rng([self.seed, index, _SALT + self.prior])
         if self._mixes and rng.random() < self.recipe.probability:
-            mixed = self.mixed(rng)
+            pairs = self._chosen(rng)
+            mixed = self.mixed(pairs, rng)
             words = self.words(mixed.prompt)
-            return Example(self._name("mix", index), words, mixed.image, (), mask=mixed.mask)
+            references = self._references(pairs, rng)
+            name = self._name("mix", index)
+            return Example(name, words, mixed.image, references, mask=mixed.mask)
         return self._photo(index, rng)
 
-    def mixed(self, rng: np.random.Generator) -> Mixed:
-        """One mix of two subjects or more, its words still with ids in braces."""
-        recipe, ids = self.recipe, list(self.subjects)
-        count = recipe.seg_mix.count(rng, len(ids))
+    def _chosen(self, rng: np.random.Generator) -> list[tuple[str, int]]:
+        """Two subjects or more, and a photo of each."""
+        ids = list(self.subjects)
+        count = self.recipe.seg_mix.count(rng, len(ids))
         chosen = [ids[int(place)] for place in rng.permutation(len(ids))[:count]]
-        photos = [int(rng.integers(len(self.subjects[name].references))) for name in chosen]
-        pairs = list(zip(chosen, photos, strict=True))
+        return [(name, int(rng.integers(len(self.subjects[name].references)))) for name in chosen]
+
+    def _references(
+        self, shown: Sequence[tuple[str, int]], rng: np.random.Generator
+    ) -> tuple[np.ndarray, ...]:
+        """One of each subject shown, another photo than that."""
+        if not self.recipe.in_context or self._limits is None:
+            return ()
+        side, squares = self._limits.reference_px, []
+        for name, place in shown:
+            others = [n for n in range(len(self.subjects[name].references)) if n != place]
+            other = others[int(rng.integers(len(others)))] if others else place
+            photo, kind = self._whole(name, other), self.subjects[name].kind
+            squares.append(reference_picture(Reference(photo.image, photo.mask), side, kind))
+        return tuple(squares)
+
+    def mixed(self, pairs: Sequence[tuple[str, int]], rng: np.random.Generator) -> Mixed:
+        """One mix of these subjects' photos, its words still with ids in braces."""
+        recipe = self.recipe
         if recipe.mix == "cut_mix":
             return cut_mix([self._whole(*pair) for pair in pairs], rng, self.size, recipe.seg_mix)
         pieces = [self._piece(*pair) for pair in pairs]
@@ -184,6 +218,12 @@ class CastExamples:
     def words(self, prompt: str, *, tokens: bool = True) -> str:
         """A prompt's words, each id as the model is to learn it: token and noun."""
         said = {name: self._said(subject, tokens) for name, subject in self.subjects.items()}
+        if self.recipe.in_context and self._limits is not None:
+            # The first named is the first shown.
+            order = list(dict.fromkeys(re.findall(r"\{([^{}]*)\}", prompt)))
+            for place, name in enumerate((name for name in order if name in said), start=1):
+                pattern = self._limits.subject_words.replace("{index}", str(place))
+                said[name] = pattern.replace("{noun}", said[name])
         return named(prompt, said, str(self.path))
 
     def _said(self, subject: Subject, tokens: bool) -> str:
@@ -205,7 +245,8 @@ class CastExamples:
         own = file.caption if self.recipe.own_captions else None
         words = self.words(own or self.recipe.photo.replace("{subject}", "{" + subject + "}"))
         image = _cropped(self._whole(subject, number).image, self.size, rng)
-        return Example(self._name("photo", index), words, image, ())
+        references = self._references([(subject, number)], rng)
+        return Example(self._name("photo", index), words, image, references)
 
     def _name(self, kind: str, index: int) -> str:
         return f"{'prior-' if self.prior else ''}{kind}-{index:06d}"

@@ -175,8 +175,8 @@ def plan_scene(
         scene=scene,
         prompt=words_for(scene, limits, in_context=drawing.in_context),
         references=tuple(
-            reference_picture(photos[name], limits.reference_px)
-            for name in scene.subjects
+            reference_picture(photos[name], limits.reference_px, subject.kind)
+            for name, subject in scene.subjects.items()
             if drawing.in_context
         ),
         photos=photos,

@@ -9,13 +9,18 @@ from personae.errors import DataError
 from personae.subjects.box import Box
 from personae.subjects.mask import mask_box
 from personae.subjects.references import load_reference
-from personae.subjects.subject import Reference, Subject
+from personae.subjects.subject import Kind, Reference, Subject
 
 __all__ = ["chosen_reference", "reference_picture"]
 
 # Room left around a subject that its mask shows, as a share of the longer side.
 _MARGIN = 0.1
 _WHITE = 255
+# A person whose mask is at least this much taller than wide stands; head and shoulders are then a
+# square a fifth wider than the mask, a tenth of it above the head. People are known by faces, and
+# in a square around the whole figure there is little of one.
+_STANDING = 1.25
+_SHOULDERS = 1.2
 
 
 def chosen_reference(subject: Subject, index: int = 0) -> Reference:
@@ -29,12 +34,13 @@ def chosen_reference(subject: Subject, index: int = 0) -> Reference:
     return load_reference(subject.references[min(index, len(subject.references) - 1)])
 
 
-def reference_picture(reference: Reference, side: int) -> np.ndarray:
+def reference_picture(reference: Reference, side: int, kind: Kind = "object") -> np.ndarray:
     """The reference as a square (side, side, 3) uint8, nothing stretched.
 
     A photo that has this very size is taken as it is. Else the square holds the part around the
     mask with a tenth of its longer side left on each side, or without a mask the whole photo;
-    what of the square lies outside the photo is white.
+    what of the square lies outside the photo is white. Of a person who stands in the photo it
+    holds head and shoulders.
 
     >>> photo = Reference(np.zeros((20, 40, 3), np.uint8))
     >>> reference_picture(photo, 40)[:, 0, 0].tolist() == [255] * 10 + [0] * 20 + [255] * 10
@@ -46,7 +52,10 @@ def reference_picture(reference: Reference, side: int) -> np.ndarray:
     if reference.mask is None:
         square = _square(Box(0, 0, width, height), 0.0)
     else:
-        square = _inside(_square(mask_box(reference.mask), _MARGIN), width, height)
+        box = mask_box(reference.mask)
+        stands = kind == "person" and box.height >= _STANDING * box.width
+        square = _head(box) if stands else _square(box, _MARGIN)
+        square = _inside(square, width, height)
     return _cut(reference.image, square, side)
 
 
@@ -55,6 +64,13 @@ def _square(box: Box, margin: float) -> Box:
     half = max(box.width, box.height) * (0.5 + margin)
     x, y = box.center
     return Box(x - half, y - half, x + half, y + half)
+
+
+def _head(box: Box) -> Box:
+    """The square around head and shoulders of somebody who stands in this box."""
+    side, middle = _SHOULDERS * box.width, box.center[0]
+    top = box.top - side / 10
+    return Box(middle - side / 2, top, middle + side / 2, top + side)
 
 
 def _inside(square: Box, width: int, height: int) -> Box:

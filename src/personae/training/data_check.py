@@ -131,8 +131,10 @@ def _cast(
     sizes = recipe.data.sizes or (limits.sizes if limits else ()) or ((64, 64),)
     key, findings = "data.cast", list[Finding]()
     try:
-        sources = [CastExamples(wanted, sizes, recipe.seed)]
-        sources += [CastExamples(wanted, sizes, recipe.seed, prior=True)] * bool(wanted.prior)
+        sources = [
+            CastExamples(wanted, sizes, recipe.seed, limits=limits, prior=prior)
+            for prior in (False, True)[: 1 + (wanted.prior is not None)]
+        ]
         source = sources[0]
         findings += [Remark(f"{key}: {odd}") for odd in cast_oddities([*source.subjects.values()])]
         began = time.monotonic()

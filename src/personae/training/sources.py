@@ -19,7 +19,7 @@ def example_source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
     """The examples that a recipe trains on."""
     limits, data = backbone.limits, recipe.data
     if data.cast is not None:
-        return CastExamples(data.cast, data.sizes or limits.sizes, recipe.seed)
+        return CastExamples(data.cast, data.sizes or limits.sizes, recipe.seed, limits=limits)
     if data.file is not None:
         sizes = data.sizes or limits.sizes
         return ExampleFile(data.file, sizes, limits.reference_px)
@@ -45,7 +45,9 @@ def prior_source(recipe: Recipe, backbone: Backbone) -> ExampleSource | None:
     data = recipe.data
     if data.cast is None or data.cast.prior is None or not recipe.objective.prior_weight:
         return None
-    return CastExamples(data.cast, data.sizes or backbone.limits.sizes, recipe.seed, prior=True)
+    limits = backbone.limits
+    sizes = data.sizes or limits.sizes
+    return CastExamples(data.cast, sizes, recipe.seed, limits=limits, prior=True)
 
 
 def sample_examples(recipe: Recipe, source: ExampleSource) -> list[Example]:
