@@ -7,14 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from personae.generation import Drawing
-from personae.generation.start import fitted, start_picture
+from personae.generation import Drawing, start
+from personae.generation.start import fitted, picture_layout
 from personae.subjects.box import Box
 from personae.subjects.collage import CutOut
 from personae.subjects.mask import mask_box
 from personae.subjects.references import load_reference
 from personae.subjects.subject import Reference
 from tests.generation.fake import scenes
+
+
+def start_picture(scene, photos, size, drawing, seed):
+    layout = picture_layout(scene, photos, size, drawing, seed)
+    return start.start_picture(layout, photos, size)
 
 
 @pytest.fixture

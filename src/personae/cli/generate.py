@@ -21,6 +21,7 @@ from personae.generation import (
     LAYOUTS,
     Drawing,
     GenerationSummary,
+    LanguagePlanner,
     MatchingRater,
     overwrite,
 )
@@ -29,6 +30,7 @@ from personae.generation.drawing import Init
 from personae.metrics.witnesses import EyesChoice, build_witnesses
 from personae.subjects.manifest import read_scenes
 from personae.subjects.scene import Scene
+from personae.vision.language import KEY_VARIABLE, EndpointModel, FolderModel
 
 __all__ = ["generate"]
 
@@ -64,8 +66,20 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     init: Annotated[str, typer.Option("--init", help=f"Noise: {' or '.join(INITS)}.")] = "plain",
     gamma: Annotated[float, typer.Option("--gamma", help="Of mean-shift: how far.")] = 0.3,
     layout: Annotated[
-        str, typer.Option("--layout", help=f"Of mean-shift: {', '.join(LAYOUTS)}.")
+        str, typer.Option("--layout", help=f"Of mean-shift and regions: {', '.join(LAYOUTS)}.")
     ] = "given",
+    llm_model: Annotated[
+        str | None,
+        typer.Option("--llm-model", help="Of --layout llm: a name at --llm-url, or a folder."),
+    ] = None,
+    llm_url: Annotated[
+        str | None,
+        typer.Option("--llm-url", help=f"https://HOST/v1; its key stands in {KEY_VARIABLE}."),
+    ] = None,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Each subject's box follows its own prompt.")
+    ] = False,
+    region_weight: Annotated[float, typer.Option("--region-weight", help="0 to 1.")] = 1.0,
     relative_size: Annotated[
         list[str] | None,
         typer.Option("--relative-size", help="Of mean-shift: NAME-OR-NOUN=NUMBER."),
@@ -109,7 +123,10 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         in_context=in_context,
         best_of=best_of,
         adapter=None if adapter is None else f"{adapter}@{adapter_scale:g}",
+        regions=regions,
+        region_weight=region_weight,
     )
+    planner = _planner(drawing, llm_url, llm_model, device)
     wanted = _seeds(seeds)
     if not wanted or batch < 1:
         raise RequestError(f"--seeds {seeds} --batch {batch}: expected at least 1 of each")
@@ -141,6 +158,7 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
                 seeds=wanted,
                 batch=batch,
                 rater=rater,
+                planner=planner,
                 progress=tell,
             )
     except KeyboardInterrupt:
@@ -185,6 +203,20 @@ def _rater(eyes: EyesChoice, scenes: Sequence[Scene]) -> MatchingRater:
         )
     groups = tuple(dict.fromkeys(group for scene in scenes for group in scene_groups(scene)))
     return MatchingRater(build_witnesses(eyes, groups))
+
+
+def _planner(
+    drawing: Drawing, url: str | None, model: str | None, device: str
+) -> LanguagePlanner | None:
+    if drawing.layout != "llm":
+        if url is not None or model is not None:
+            raise RequestError("--llm-url, --llm-model: nobody is asked; add --layout llm")
+        return None
+    if model is None:
+        raise RequestError("--layout llm: who plans? give --llm-model, with or without --llm-url")
+    if url is not None:
+        return LanguagePlanner(EndpointModel(url, model))
+    return LanguagePlanner(FolderModel(Path(model), device=choose_device(device)))
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -58,7 +58,8 @@ def guided_by_references(transformer: nn.Module, num_tokens: int, scale: float) 
         said = guided(told[:, :num_tokens], untold[:, :num_tokens], scale)
         return (torch.cat([said, told[:, num_tokens:]], dim=1),)
 
-    handle = transformer.register_forward_hook(hook, with_kwargs=True)
+    # Before other hooks: what they do with a prediction, they do with a guided one.
+    handle = transformer.register_forward_hook(hook, with_kwargs=True, prepend=True)
     try:
         yield
     finally:

@@ -4,8 +4,10 @@ from personae.generation.best import MatchingRater
 from personae.generation.drawing import INITS, Drawing, Plan, draw, initial_latents, plan_scene
 from personae.generation.folder import overwrite
 from personae.generation.generate import Failure, GenerationSummary, generate
+from personae.generation.language_planner import LanguagePlanner
 from personae.generation.layouts import LAYOUTS
 from personae.generation.noise import picture_generator, plain_noise
+from personae.generation.planners import LayoutPlanner, LayoutRequest
 from personae.generation.prompts import words_for
 from personae.generation.references import reference_picture
 from personae.generation.trace import Glimpse, trace
@@ -17,6 +19,9 @@ __all__ = [
     "Failure",
     "GenerationSummary",
     "Glimpse",
+    "LanguagePlanner",
+    "LayoutPlanner",
+    "LayoutRequest",
     "MatchingRater",
     "Plan",
     "draw",

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 
 from personae.diffusion.backbone import Backbone, Limits
+from personae.diffusion.regions import drawn_by_regions
 from personae.errors import DataError, RequestError
 from personae.generation.layouts import LAYOUTS
 from personae.generation.noise import latent_mask, mean_shifted, picture_generator, plain_noise
+from personae.generation.planners import LayoutPlanner
 from personae.generation.prompts import words_for
 from personae.generation.references import chosen_reference, reference_picture
-from personae.generation.start import start_picture
+from personae.generation.regions import regional_prompts, regions_of
+from personae.generation.start import asked_layout, picture_layout, start_picture
+from personae.subjects.layout import Layout
 from personae.subjects.scene import Scene
 from personae.subjects.subject import Reference
 
@@ -30,6 +34,7 @@ __all__ = [
     "draw",
     "draw_plan",
     "initial_latents",
+    "layout_of",
     "picture_size",
     "plan_scene",
 ]
@@ -51,13 +56,15 @@ class Drawing:
         size: (width, height) in pixels; None is what `picture_size` says.
         init: ``plain`` noise, or ``mean-shift``: noise shifted towards a collage of the references.
         gamma: how far the mean is shifted (MuDI's gamma; their values are not published).
-        layout: where the collage has each subject; one of ``LAYOUTS``.
+        layout: where the collage, and regions, have each subject; one of ``LAYOUTS``.
         relative_sizes: a subject's id or noun, and its size against the others in the collage.
         reference: which of a subject's references is used, from 0; the last one where it has fewer.
         in_context: does the model see the references? Without, it draws from words, and references
             serve the starting noise alone: what a model that takes none (MuDI's) would do.
         best_of: how many pictures are drawn of which the best is kept.
         adapter: what the backbone was adapted with, as images.jsonl names it.
+        regions: does each subject's box follow its own prompt (`drawn_by_regions`)?
+        region_weight: of the regional prompts in their boxes, in [0, 1].
     """
 
     steps: int | None = None
@@ -72,6 +79,8 @@ class Drawing:
     in_context: bool = True
     best_of: int = 1
     adapter: str | None = None
+    regions: bool = False
+    region_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn, before any work."""
@@ -89,8 +98,15 @@ class Drawing:
             raise RequestError(f"init {self.init!r}: expected one of {INITS}")
         if self.layout not in LAYOUTS:
             raise RequestError(f"layout {self.layout!r}: expected one of {LAYOUTS}")
+        if not 0 <= self.region_weight <= 1:
+            raise RequestError(f"region_weight {self.region_weight}: expected 0 to 1")
         if self.reference < 0:
             raise RequestError(f"reference {self.reference}: expected 0 for the first")
+
+    @property
+    def uses_layout(self) -> bool:
+        """Does it matter where the layout has anybody?"""
+        return self.regions or (self.init == "mean-shift" and self.gamma > 0)
 
     def settled(self, backbone: Backbone) -> Drawing:
         """With the checkpoint's own steps and guidance where none were asked for.
@@ -120,6 +136,7 @@ class Plan:
             where the model is not to see them.
         photos: the references as they were read, by subject.
         size: (width, height) of the picture in pixels.
+        layout: a box for each subject, where one was asked for; else each seed has its own.
     """
 
     scene: Scene
@@ -127,6 +144,7 @@ class Plan:
     references: tuple[np.ndarray, ...]
     photos: Mapping[str, Reference]
     size: tuple[int, int]
+    layout: Layout | None = None
 
 
 def picture_size(num_subjects: int, limits: Limits) -> tuple[int, int]:
@@ -152,14 +170,18 @@ def plan_scene(
     limits: Limits,
     drawing: Drawing,
     references: Mapping[str, Reference] | None = None,
+    planner: LayoutPlanner | None = None,
 ) -> Plan:
     """Make a scene ready: words, reference squares, size.
 
-    ``references`` are pictures in memory, by subject, instead of the scene's files.
+    ``references`` are pictures in memory, by subject, instead of the scene's files; ``planner`` is
+    who is asked for the layout ``llm``.
 
     Raises:
         DataError: more subjects than the model knows, a prompt that names another, a reference
-            that cannot be read.
+            that cannot be read, a layout that could not be planned.
+        RequestError: the layout ``llm`` without a planner.
+        WorkError: the planner does not answer.
     """
     num_subjects = len(scene.subjects)
     if num_subjects > limits.max_subjects:
@@ -171,6 +193,10 @@ def plan_scene(
     for name, subject in scene.subjects.items():
         if name not in photos:
             photos[name] = chosen_reference(subject, drawing.reference)
+    size = drawing.size or picture_size(num_subjects, limits)
+    layout = None
+    if drawing.layout == "llm" and drawing.uses_layout:
+        layout = asked_layout(scene, photos, size, drawing, planner)
     return Plan(
         scene=scene,
         prompt=words_for(scene, limits, in_context=drawing.in_context),
@@ -180,8 +206,16 @@ def plan_scene(
             if drawing.in_context
         ),
         photos=photos,
-        size=drawing.size or picture_size(num_subjects, limits),
+        size=size,
+        layout=layout,
     )
+
+
+def layout_of(plan: Plan, drawing: Drawing, seed: int) -> Layout:
+    """Where one picture is to have each subject: as was planned for the scene, or for the seed."""
+    if plan.layout is not None:
+        return plan.layout
+    return picture_layout(plan.scene, plan.photos, plan.size, drawing, seed)
 
 
 def initial_latents(
@@ -195,7 +229,7 @@ def initial_latents(
     noise = plain_noise(shape, picture_generator(plan.scene.id, seed, candidate))
     if drawing.init == "plain" or not drawing.gamma:
         return noise
-    picture, mask = start_picture(plan.scene, plan.photos, plan.size, drawing, seed)
+    picture, mask = start_picture(layout_of(plan, drawing, seed), plan.photos, plan.size)
     pixels = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         clean = backbone.encode_image(pixels.to(backbone.device, backbone.dtype))[0]
@@ -207,30 +241,37 @@ def draw_plan(
     backbone: Backbone,
     drawing: Drawing,
     latents: Sequence[Tensor],
+    layouts: Sequence[Layout] = (),
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> list[np.ndarray]:
     """One picture (H, W, 3) uint8 for each of these initial latents, at once.
 
-    ``drawing`` is a settled one. On the CPU a lone picture is drawn as a pair of twins: a product
-    with one row is summed in another order than one with several, so that a batch of one would
-    differ by a level in one of 10,000 values; batches from two up agree to the bit.
+    ``drawing`` is a settled one; ``layouts`` has one a picture where it has regions. On the CPU a
+    lone picture is drawn as a pair of twins: a product with one row is summed in another order than
+    one with several, so that a batch of one would differ by a level in one of 10,000 values;
+    batches from two up agree to the bit.
     """
     assert drawing.steps is not None and drawing.guidance is not None
     assert drawing.reference_guidance is not None
     width, height = plan.size
     num_twins = 2 if len(latents) == 1 and backbone.device.type == "cpu" else 1
     stacked = torch.stack(list(latents) * num_twins)
-    pictures = backbone.draw(
-        plan.prompt,
-        plan.references,
-        width=width,
-        height=height,
-        latents=stacked.to(backbone.device, backbone.dtype),
-        steps=drawing.steps,
-        guidance=drawing.guidance,
-        reference_guidance=drawing.reference_guidance,
-        on_step=on_step,
-    )
+    regions = []
+    if drawing.regions:
+        prompts = regional_prompts(plan.scene, backbone.limits)
+        regions = regions_of(prompts, list(layouts) * num_twins, *stacked.shape[2:])
+    with drawn_by_regions(backbone, plan.prompt, regions, drawing.region_weight):
+        pictures = backbone.draw(
+            plan.prompt,
+            plan.references,
+            width=width,
+            height=height,
+            latents=stacked.to(backbone.device, backbone.dtype),
+            steps=drawing.steps,
+            guidance=drawing.guidance,
+            reference_guidance=drawing.reference_guidance,
+            on_step=on_step,
+        )
     return pictures[: len(latents)]
 
 
@@ -240,15 +281,19 @@ def draw(
     seed: int = 0,
     drawing: Drawing | None = None,
     references: Mapping[str, Reference] | None = None,
+    planner: LayoutPlanner | None = None,
 ) -> np.ndarray:
     """Draw one picture of a scene: (H, W, 3) uint8, the same one that `generate` draws.
 
-    ``references`` are pictures in memory, by subject, instead of the scene's files.
+    ``references`` are pictures in memory, by subject, instead of the scene's files; ``planner`` is
+    who is asked for the layout ``llm``.
 
     Raises:
         DataError: the scene cannot be drawn by this model; see `plan_scene`.
         RequestError: a size that this model cannot draw.
     """
     drawing = (drawing or Drawing()).settled(backbone)
-    plan = plan_scene(scene, backbone.limits, drawing, references)
-    return draw_plan(plan, backbone, drawing, [initial_latents(plan, backbone, drawing, seed)])[0]
+    plan = plan_scene(scene, backbone.limits, drawing, references, planner)
+    latents = [initial_latents(plan, backbone, drawing, seed)]
+    layouts = [layout_of(plan, drawing, seed)] if drawing.regions else []
+    return draw_plan(plan, backbone, drawing, latents, layouts)[0]

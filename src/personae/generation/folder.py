@@ -15,6 +15,8 @@ from personae.diffusion.backbone import Backbone
 from personae.errors import DataError, RequestError
 from personae.generation.best import Rater
 from personae.generation.drawing import Drawing
+from personae.generation.layout_memory import LAYOUTS_FILE
+from personae.generation.planners import LayoutPlanner
 from personae.subjects.scene import Scene
 
 __all__ = [
@@ -56,10 +58,20 @@ def rater_name(rater: Rater | None) -> str | None:
     return None if rater is None else str(getattr(rater, "name", type(rater).__name__))
 
 
-def run_settings(backbone: Backbone, drawing: Drawing, rater: Rater | None) -> dict[str, Any]:
+def run_settings(
+    backbone: Backbone,
+    drawing: Drawing,
+    rater: Rater | None,
+    planner: LayoutPlanner | None = None,
+) -> dict[str, Any]:
     """What all pictures of a folder share; ``drawing`` is a settled one."""
     shared = asdict(drawing) | {"relative_sizes": dict(drawing.relative_sizes)}
     shared["size"] = None if drawing.size is None else list(drawing.size)
+    # None where there are none: as in a folder that was begun before there were any.
+    shared["region_weight"] = drawing.region_weight if drawing.regions else None
+    shared["regions"] = drawing.regions or None
+    asked = planner is not None and drawing.layout == "llm"
+    shared["planner"] = f"{planner.name}: {planner.model}" if planner and asked else None
     return {
         "model": backbone.name,
         "revision": backbone.revision,
@@ -161,7 +173,8 @@ def overwrite(out: Path) -> None:
     for name in _drawn_names(out / IMAGES_FILE):
         with suppress(OSError):
             (out / name).unlink(missing_ok=True)
-    for name in (IMAGES_FILE, ".images.journal.jsonl", RUN_FILE):
+    layouts = (LAYOUTS_FILE, ".layouts.journal.jsonl")
+    for name in (IMAGES_FILE, ".images.journal.jsonl", RUN_FILE, *layouts):
         (out / name).unlink(missing_ok=True)
 
 

@@ -23,6 +23,8 @@ from personae.generation.folder import (
     scene_stamp,
 )
 from personae.generation.images import Easel, scene_rows
+from personae.generation.layout_memory import RememberedPlanner
+from personae.generation.planners import LayoutPlanner
 from personae.subjects.scene import Scene
 
 __all__ = ["Failure", "GenerationSummary", "generate"]
@@ -62,7 +64,7 @@ class GenerationSummary:
         return {**vars(self), "out": str(self.out), "failures": failures}
 
 
-def generate(  # noqa: PLR0913 - what, with what, where to, how, and four knobs
+def generate(  # noqa: PLR0913 - what, with what, where to, how, and five knobs
     scenes: Sequence[Scene],
     backbone: Backbone,
     out: Path,
@@ -71,6 +73,7 @@ def generate(  # noqa: PLR0913 - what, with what, where to, how, and four knobs
     seeds: int | Sequence[int] = 1,
     batch: int = 4,
     rater: Rater | None = None,
+    planner: LayoutPlanner | None = None,
     progress: Progress | None = None,
 ) -> GenerationSummary:
     """Draw every scene once a seed: ``out/images/{scene}/{seed}.png`` and ``out/images.jsonl``.
@@ -78,19 +81,22 @@ def generate(  # noqa: PLR0913 - what, with what, where to, how, and four knobs
     ``seeds`` is a number of seeds from 0, or the seeds themselves. ``batch`` pictures of a scene
     are drawn at once. A picture that is there, drawn of the same scene from the same reference
     files, is not drawn again; one that failed is tried again. ``rater`` says which of
-    ``drawing.best_of`` candidates is kept. ``progress`` is told (done, of how many).
+    ``drawing.best_of`` candidates is kept. ``planner`` is asked for the layout ``llm``, once a
+    scene; its answers are kept in ``out/layouts.jsonl``. ``progress`` is told (done, of how many).
 
     A scene that cannot be drawn leaves rows with their ``error``, and the others go on.
 
     Raises:
-        RequestError: no seed, no batch, best-of without a rater, a size that this model cannot
-            draw, or ``out`` holds pictures drawn otherwise; all before any work.
+        RequestError: no seed, no batch, best-of without a rater, ``llm`` without a planner, a size
+            that this model cannot draw, or ``out`` holds pictures drawn otherwise; all before any
+            work.
         WorkError: a full disk; what was finished is kept.
     """
     started = time.perf_counter()
     wanted = _checked_seeds(seeds)
-    easel = _easel(backbone, (drawing or Drawing()).settled(backbone), out, batch, rater)
-    check_run(make_folder(out), run_settings(backbone, easel.drawing, rater))
+    settled = (drawing or Drawing()).settled(backbone)
+    easel = _easel(backbone, settled, out, batch, rater, planner)
+    check_run(make_folder(out), run_settings(backbone, settled, rater, planner))
     stamps = {scene.id: scene_stamp(scene, easel.drawing) for scene in scenes}
     with _opened(out, stamps, wanted) as log:
         num_wanted = len(stamps) * len(wanted)
@@ -136,7 +142,12 @@ def _checked_seeds(seeds: int | Sequence[int]) -> list[int]:
 
 
 def _easel(
-    backbone: Backbone, drawing: Drawing, out: Path, batch: int, rater: Rater | None
+    backbone: Backbone,
+    drawing: Drawing,
+    out: Path,
+    batch: int,
+    rater: Rater | None,
+    planner: LayoutPlanner | None,
 ) -> Easel:
     if batch < 1:
         raise RequestError(f"batch {batch}: expected at least 1")
@@ -144,4 +155,7 @@ def _easel(
         raise RequestError(
             f"best of {drawing.best_of}: nobody says which one is best; give a rater"
         )
-    return Easel(backbone, drawing, out, batch, rater)
+    if drawing.layout == "llm" and drawing.uses_layout and planner is None:
+        raise RequestError("layout 'llm': nobody plans it; give a planner")
+    remembering = None if planner is None else RememberedPlanner(planner, out)
+    return Easel(backbone, drawing, out, batch, rater, remembering)

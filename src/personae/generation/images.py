@@ -17,10 +17,20 @@ from torch import Tensor
 
 from personae.compute.runs import make_folder, write_atomic
 from personae.diffusion.backbone import Backbone
-from personae.errors import PersonaeError, WorkError
+from personae.errors import DataError, PersonaeError, WorkError
 from personae.generation.best import Rater, best_index
-from personae.generation.drawing import Drawing, Plan, draw_plan, initial_latents, plan_scene
+from personae.generation.drawing import (
+    Drawing,
+    Plan,
+    draw_plan,
+    initial_latents,
+    layout_of,
+    plan_scene,
+)
 from personae.generation.folder import image_name, rater_name
+from personae.generation.planners import LayoutPlanner
+from personae.generation.regions import regional_prompts
+from personae.subjects.layout import Layout
 from personae.subjects.scene import Scene
 
 __all__ = ["Easel", "scene_rows"]
@@ -28,8 +38,8 @@ __all__ = ["Easel", "scene_rows"]
 
 @dataclass(frozen=True, eq=False)
 class Easel:
-    """What pictures are drawn with: model, settled settings, folder, how many at once, and who
-    says which of several is best.
+    """What pictures are drawn with: model, settled settings, folder, how many at once, who says
+    which of several is best, and who plans the layout ``llm``.
     """  # noqa: D205 - one sentence
 
     backbone: Backbone
@@ -37,6 +47,7 @@ class Easel:
     out: Path
     batch: int
     rater: Rater | None
+    planner: LayoutPlanner | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +69,9 @@ def scene_rows(easel: Easel, scene: Scene, seeds: Sequence[int]) -> Iterator[dic
     """
     left, plan = list(seeds), None
     try:
-        plan = plan_scene(scene, easel.backbone.limits, easel.drawing)
+        plan = _planned(easel, scene)
         for drawn in _drawings(easel, plan, seeds):
-            row = _row(easel, scene, drawn.seed, plan)
+            row = _row(easel, scene, drawn.seed, plan) | _placed(easel, plan, drawn.seed)
             yield row | _keep(easel, plan, drawn)
             left.remove(drawn.seed)
     except WorkError:
@@ -68,6 +79,14 @@ def scene_rows(easel: Easel, scene: Scene, seeds: Sequence[int]) -> Iterator[dic
     except (PersonaeError, RuntimeError, MemoryError, ValueError) as error:
         reason = _reason(error)
         yield from (_row(easel, scene, seed, plan) | {"error": reason} for seed in left)
+
+
+def _planned(easel: Easel, scene: Scene) -> Plan:
+    """The plan; a planner that does not answer stops this scene, not the work."""
+    try:
+        return plan_scene(scene, easel.backbone.limits, easel.drawing, planner=easel.planner)
+    except WorkError as error:
+        raise DataError(str(error)) from error
 
 
 def _drawings(easel: Easel, plan: Plan, seeds: Sequence[int]) -> Iterator[_Drawn]:
@@ -79,7 +98,9 @@ def _drawings(easel: Easel, plan: Plan, seeds: Sequence[int]) -> Iterator[_Drawn
     for some in _batches(wanted, easel.batch):
         start = time.perf_counter()
         latents = [initial_latents(plan, easel.backbone, easel.drawing, *pair) for pair in some]
-        pictures = _draw(easel, plan, latents)
+        seen = some if easel.drawing.regions else ()
+        layouts = [layout_of(plan, easel.drawing, seed) for seed, _ in seen]
+        pictures = _draw(easel, plan, latents, layouts)
         share = (time.perf_counter() - start) / len(some)
         for (seed, _), picture in zip(some, pictures, strict=True):
             candidates.append(picture)
@@ -96,17 +117,22 @@ def _batches(pairs: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[t
     return (pairs[start:end] for start, end in pairwise(ends))
 
 
-def _draw(easel: Easel, plan: Plan, latents: Sequence[Tensor]) -> list[np.ndarray]:
+def _draw(
+    easel: Easel, plan: Plan, latents: Sequence[Tensor], layouts: Sequence[Layout]
+) -> list[np.ndarray]:
     """All at once, or where the memory is too small for that, one half after the other."""
     try:
-        return draw_plan(plan, easel.backbone, easel.drawing, latents)
+        return draw_plan(plan, easel.backbone, easel.drawing, latents, layouts)
     except (RuntimeError, MemoryError) as error:
         if len(latents) == 1 or not _is_out_of_memory(error):
             raise
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = len(latents) // 2
-    return _draw(easel, plan, latents[:half]) + _draw(easel, plan, latents[half:])
+    return [
+        *_draw(easel, plan, latents[:half], layouts[:half]),
+        *_draw(easel, plan, latents[half:], layouts[half:]),
+    ]
 
 
 def _keep(easel: Easel, plan: Plan, drawn: _Drawn) -> dict[str, Any]:
@@ -154,6 +180,7 @@ def _row(easel: Easel, scene: Scene, seed: int, plan: Plan | None) -> dict[str, 
         "width": width,
         "height": height,
         "init": _init(drawing),
+        "regions": None,
         "in_context": drawing.in_context,
         "device": backbone.device.type,
         "dtype": str(backbone.dtype).removeprefix("torch."),
@@ -171,6 +198,27 @@ def _init(drawing: Drawing) -> dict[str, Any]:
     if drawing.init == "plain":
         return {"kind": "plain"}
     return {"kind": drawing.init, "gamma": drawing.gamma, "layout": drawing.layout}
+
+
+def _placed(easel: Easel, plan: Plan, seed: int) -> dict[str, Any]:
+    """What a row says of where subjects were to be, by whom; nothing where it did not matter."""
+    drawing, planner = easel.drawing, easel.planner
+    if not drawing.uses_layout:
+        return {}
+    layout = layout_of(plan, drawing, seed)
+    where: dict[str, Any] = {
+        "layout": drawing.layout,
+        "boxes": {name: [round(side, 6) for side in box] for name, box in layout.items()},
+    }
+    if plan.layout is not None and planner is not None:
+        where |= {"planner": planner.name, "planner_model": planner.model}
+    found: dict[str, Any] = {}
+    if drawing.init != "plain":
+        found["init"] = _init(drawing) | where
+    if drawing.regions:
+        prompts = regional_prompts(plan.scene, easel.backbone.limits)
+        found["regions"] = {"weight": drawing.region_weight, "prompts": prompts, **where}
+    return found
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -11,9 +11,20 @@ from personae.errors import RequestError
 from personae.subjects.layout import Layout
 from personae.subjects.scene import Scene
 
-__all__ = ["LAYOUTS", "choose_layout", "grid", "halves", "random_layout", "resized"]
+__all__ = [
+    "LAYOUTS",
+    "PLACED",
+    "choose_layout",
+    "grid",
+    "halves",
+    "random_layout",
+    "relative_heights",
+    "resized",
+]
 
-LAYOUTS = ("given", "grid", "halves", "random")
+LAYOUTS = ("given", "grid", "halves", "llm", "planned", "random")
+PLACED = ("given", "grid", "halves", "random")
+"""Those that look at no word of the prompt; ``planned`` and ``llm`` do."""
 
 # MuDI (arXiv 2404.04243) leaves 32 of 1024 pixels between a subject and its half's edges.
 _MARGIN = 1 / 64
@@ -29,7 +40,7 @@ def choose_layout(
     generator: np.random.Generator,
     relative_sizes: Mapping[str, float] | None = None,
 ) -> Layout:
-    """A box for each subject of the scene by one of ``LAYOUTS``.
+    """A box for each subject of the scene by one of ``PLACED``.
 
     ``given`` takes the scene's own boxes, and a column of `halves` for a subject without one.
     ``aspects`` is width over height of each subject's cut-out, both as fractions of the picture.
@@ -38,7 +49,7 @@ def choose_layout(
     Raises:
         RequestError: another name, or a size that is not above 0.
     """
-    sizes = _sizes(scene, relative_sizes or {})
+    sizes = relative_heights(scene, relative_sizes or {})
     names = _left_to_right(scene)
     if name == "random":
         return random_layout(aspects, generator, sizes)
@@ -46,7 +57,7 @@ def choose_layout(
         return resized(halves(names) if name == "halves" else grid(names), sizes)
     if name == "given":
         return resized(halves(names), sizes) | dict(scene.layout)
-    raise RequestError(f"layout {name!r}: expected one of {LAYOUTS}")
+    raise RequestError(f"layout {name!r}: expected one of {PLACED}")
 
 
 def halves(names: Sequence[str]) -> Layout:
@@ -146,8 +157,14 @@ def resized(layout: Layout, relative_sizes: Mapping[str, float]) -> Layout:
     return boxes
 
 
-def _sizes(scene: Scene, wanted: Mapping[str, float]) -> dict[str, float]:
-    """Sizes of the scene's subjects against the largest, in (0, 1]; empty where none is wanted."""
+def relative_heights(scene: Scene, wanted: Mapping[str, float]) -> dict[str, float]:
+    """Sizes of the scene's subjects against the largest, in (0, 1]; empty where none is wanted.
+
+    ``wanted`` maps a subject's id or noun to its size.
+
+    Raises:
+        RequestError: a size that is not above 0.
+    """
     for name, size in wanted.items():
         if not (math.isfinite(size) and size > 0):
             raise RequestError(f"relative size of {name!r}: expected a number above 0; got {size}")

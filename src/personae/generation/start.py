@@ -1,4 +1,4 @@
-"""What mean-shifted noise starts from: the references' cut-outs on white, placed by a layout."""
+"""Who stands where, and what mean-shifted noise starts from: cut-outs on white, so placed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Protocol
 
 import numpy as np
 
-from personae.generation.layouts import choose_layout
+from personae.errors import RequestError
+from personae.generation.layouts import choose_layout, relative_heights
 from personae.generation.noise import picture_seed
+from personae.generation.planners import LayoutPlanner, LayoutRequest, plan_by_words, sized
 from personae.subjects.box import Box
 from personae.subjects.collage import CutOut, Placed, cut_out, paste
-from personae.subjects.layout import layout_box_px
+from personae.subjects.layout import Layout, layout_box_px
 from personae.subjects.scene import Scene
 from personae.subjects.subject import Reference
 
-__all__ = ["LayoutChoice", "fitted", "start_picture"]
+__all__ = ["LayoutChoice", "asked_layout", "fitted", "picture_layout", "start_picture"]
 
 _WHITE = 255
 
@@ -34,25 +36,75 @@ class LayoutChoice(Protocol):
         ...
 
 
-def start_picture(
+def picture_layout(
     scene: Scene,
     photos: Mapping[str, Reference],
     size: tuple[int, int],
     choice: LayoutChoice,
     seed: int,
+) -> Layout:
+    """A box for each subject of one picture, the last one in front; not by ``llm``.
+
+    ``size`` is (width, height) in pixels; ``seed`` decides what the choice leaves free.
+
+    Raises:
+        RequestError: another name, or a size that is not above 0.
+    """
+    if choice.layout == "planned":
+        request = _request(scene, photos, size, choice)
+        free = picture_seed(scene.id, seed, use="layout")
+        return plan_by_words(request, free).layout
+    generator = np.random.default_rng(picture_seed(scene.id, seed, use="layout"))
+    aspects = _aspects(scene, photos, size)
+    layout = choose_layout(choice.layout, scene, aspects, generator, choice.relative_sizes)
+    return {name: layout[name] for name in scene.subjects}
+
+
+def asked_layout(
+    scene: Scene,
+    photos: Mapping[str, Reference],
+    size: tuple[int, int],
+    choice: LayoutChoice,
+    planner: LayoutPlanner | None,
+) -> Layout:
+    """A box for each subject as a planner says, with the aspects and sizes that are asked for.
+
+    Raises:
+        RequestError: there is no planner.
+        DataError: it could not be planned.
+        WorkError: who plans does not answer.
+    """
+    if planner is None:
+        raise RequestError(f"layout {choice.layout!r}: nobody plans it; give a planner")
+    request = _request(scene, photos, size, choice)
+    return sized(planner.plan(request), request.aspects, request.sizes)
+
+
+def _request(
+    scene: Scene, photos: Mapping[str, Reference], size: tuple[int, int], choice: LayoutChoice
+) -> LayoutRequest:
+    heights = relative_heights(scene, choice.relative_sizes)
+    return LayoutRequest(scene, _aspects(scene, photos, size), heights, size)
+
+
+def _aspects(
+    scene: Scene, photos: Mapping[str, Reference], size: tuple[int, int]
+) -> dict[str, float]:
+    """Width over height of each cut-out, both as fractions of the picture."""
+    shapes = {name: _cut(photos[name]).mask.shape for name in scene.subjects}
+    return {name: shape[1] / size[0] / (shape[0] / size[1]) for name, shape in shapes.items()}
+
+
+def start_picture(
+    layout: Layout, photos: Mapping[str, Reference], size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """MuDI's x_init and its mask M: (H, W, 3) uint8 on white, and (H, W) bool.
 
     Each cut-out keeps its aspect, in its layout's box; a reference without a mask is pasted whole.
-    A later subject stands before an earlier one. ``seed`` decides a random layout.
+    A later one of the layout stands before an earlier one.
     """
     width, height = size
-    cuts = {name: _cut(photos[name]) for name in scene.subjects}
-    aspects = {
-        name: cut.mask.shape[1] / width / (cut.mask.shape[0] / height) for name, cut in cuts.items()
-    }
-    generator = np.random.default_rng(picture_seed(scene.id, seed, use="layout"))
-    layout = choose_layout(choice.layout, scene, aspects, generator, choice.relative_sizes)
+    cuts = {name: _cut(photos[name]) for name in layout}
     placed = [
         Placed(cut, fitted(cut, layout_box_px(layout[name], width, height)))
         for name, cut in cuts.items()
