@@ -36,6 +36,18 @@ def write_truth(folder: Path, number: int, count: int, alike: bool = False) -> P
     return path
 
 
+def scenes_file(wanted: str, folder: Path, count: int = 2) -> Path:
+    """A scenes.jsonl that is named, or ``wanted`` scenes of ``count`` test toons each, written."""
+    if not wanted.isdigit():
+        return Path(wanted)
+    path = folder / "scenes.jsonl"
+    if not path.is_file():
+        write_scenes(
+            (scene(seed, count=count, split="test") for seed in range(int(wanted))), folder
+        )
+    return path
+
+
 def measured(scenes: Path, images: Path, out: Path, faces: str = "examiner") -> dict[str, dict]:
     """Rows of the summary by metric."""
     evaluate(Evaluation(scenes=scenes, images=images, out=out, eyes=EyesChoice(faces=faces)))

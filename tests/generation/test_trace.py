@@ -16,13 +16,27 @@ def gap(first: np.ndarray, second: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize(
-    ("guidance", "references"), [(1.0, 1.0), (3.0, 1.0), (1.0, 3.0), (2.0, 2.0)]
+    ("guidance", "references", "regions"),
+    [
+        (1.0, 1.0, False),
+        (3.0, 1.0, False),
+        (1.0, 3.0, False),
+        (2.0, 2.0, False),
+        (2.0, 2.0, True),
+    ],
 )
 def test_the_last_glimpse_is_the_picture(
-    tiny, tmp_path, guidance: float, references: float
+    tiny, tmp_path, guidance: float, references: float, regions: bool
 ) -> None:
     (scene,) = scenes(tmp_path, "s")
-    drawing = Drawing(size=(64, 64), steps=3, guidance=guidance, reference_guidance=references)
+    drawing = Drawing(
+        size=(64, 64),
+        steps=3,
+        guidance=guidance,
+        reference_guidance=references,
+        regions=regions,
+        layout="planned",
+    )
     glimpses = trace(tiny, scene, 2, drawing)
     times = [glimpse.time for glimpse in glimpses]
     assert len(times) == 4

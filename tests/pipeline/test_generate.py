@@ -20,6 +20,7 @@ from personae.diffusion.load import load_backbone
 from personae.diffusion.lora import add_lora, save_lora
 from tests.conftest import SceneFolder
 from tests.diffusion.tiny import save_tiny_klein
+from tests.vision.test_language_endpoint import KEY, chat, serving
 
 FAST = ["--size", "64x64", "--steps", 2, "--device", "cpu"]
 
@@ -76,6 +77,7 @@ def test_every_flag_reaches_the_rows(pair: SceneFolder, model: Path, tmp_path, c
     flags = ["--adapter", tmp_path / "lora", "--guidance", 1.5]
     flags += ["--reference-guidance", 2.5, "--init", "mean-shift"]
     flags += ["--gamma", 0.4, "--layout", "random", "--relative-size", "cup=0.5", "--best-of", 2]
+    flags += ["--regions", "--region-weight", 0.5]
     command = ["generate", pair.scenes, "--model", model, "--seeds", "3,5", *FAST, *flags]
     assert run(*command, "--out", pair.path / "drawn") == 0
     found = list(read_rows(pair.path / "drawn" / "images.jsonl"))
@@ -85,7 +87,10 @@ def test_every_flag_reaches_the_rows(pair: SceneFolder, model: Path, tmp_path, c
     assert (row["steps"], row["width"], row["height"]) == (2, 64, 64)
     assert (row["guidance"], row["reference_guidance"]) == (1.5, 2.5)
     assert row["sampler"] == "FlowMatchEulerDiscreteScheduler"
+    boxes = row["init"].pop("boxes")
     assert row["init"] == {"kind": "mean-shift", "gamma": 0.4, "layout": "random"}
+    assert (row["regions"]["weight"], row["regions"]["boxes"]) == (0.5, boxes)
+    assert set(row["regions"]["prompts"]) == set(boxes) == {"cat", "cup"}
     assert row["best_of"]["n"] == len(row["best_of"]["scores"]) == 2
     assert row["best_of"]["rater"].startswith("strict_matching_reward by ")
     capsys.readouterr()
@@ -94,6 +99,67 @@ def test_every_flag_reaches_the_rows(pair: SceneFolder, model: Path, tmp_path, c
     for differing in ("weights", "guidance 1.5", "gamma 0.4", "best_of 2"):
         assert differing in said
     assert "--overwrite" in said
+
+
+def test_an_endpoint_plans_and_its_key_is_written_nowhere(
+    pair: SceneFolder, model: Path, capsys, monkeypatch
+) -> None:
+    pair.scenes.write_text(pair.lines[0])
+    monkeypatch.setenv("PERSONAE_LLM_KEY", KEY)
+    drawn = pair.path / "drawn"
+    layout = {"cup": [0.5, 0.6, 0.95, 0.95], "cat": [0.05, 0.6, 0.45, 0.95]}
+    command = ["generate", pair.scenes, "--model", model, *FAST, "--out", drawn, "--json"]
+    command += ["--init", "mean-shift", "--layout", "llm"]
+    busy = (429, {"Retry-After": "0"}, b"")
+    with serving(busy, (200, {}, chat("Sure!")), (200, {}, chat(json.dumps(layout)))) as endpoint:
+        asking = [*command, "--llm-url", endpoint.url, "--llm-model", "planner-1"]
+        assert run(*asking) == 0
+        assert len(endpoint.asked) == 3
+        assert run(*asking, "--seeds", 2) == 0
+        assert len(endpoint.asked) == 3, "the second time nobody is asked"
+        capsys.readouterr()
+        assert run(*asking[:-1], "planner-2") == 2
+    said = capsys.readouterr()
+    assert "planner" in said.err
+    assert all(KEY.encode() not in path.read_bytes() for path in drawn.rglob("*") if path.is_file())
+    assert KEY not in said.err + said.out
+    row = next(read_rows(drawn / "images.jsonl"))
+    assert row["init"]["planner_model"] == f"planner-1 at {endpoint.url}"
+    assert list(row["init"]["boxes"]) == ["cup", "cat"], "from back to front"
+
+
+def test_a_refused_key_fails_every_scene_and_is_not_shown(
+    pair: SceneFolder, model: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("PERSONAE_LLM_KEY", KEY)
+    drawn = pair.path / "drawn"
+    command = ["generate", pair.scenes, "--model", model, *FAST, "--out", drawn]
+    command += ["--regions", "--layout", "llm", "--llm-model", "planner-1"]
+    with serving((401, {}, f"bad key {KEY}".encode())) as endpoint:
+        assert run(*command, "--llm-url", endpoint.url) == 1
+    said = capsys.readouterr()
+    assert "status 401" in said.err
+    assert KEY not in said.err + said.out
+    assert all(KEY.encode() not in path.read_bytes() for path in drawn.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--layout", "llm"], "who plans?"),
+        (["--layout", "llm", "--llm-url", "http://127.0.0.1:1/v1"], "who plans?"),
+        (["--llm-model", "m"], "add --layout llm"),
+        (["--layout", "llm", "--llm-model", "m", "--llm-url", "nowhere"], "--llm-url"),
+        (["--layout", "circle"], "expected one of"),
+        (["--region-weight", 2], "region_weight"),
+    ],
+)
+def test_flags_of_planning_that_do_not_fit_are_refused(
+    pair: SceneFolder, flags, says, capsys
+) -> None:
+    out = pair.path / "drawn"
+    assert run("generate", pair.scenes, "--model", "nothing", "--out", out, *flags) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
 
 
 def test_one_bad_line_and_one_bad_reference_leave_the_rest(

@@ -246,9 +246,9 @@ def draw_plan(
 ) -> list[np.ndarray]:
     """One picture (H, W, 3) uint8 for each of these initial latents, at once.
 
-    ``drawing`` is a settled one; ``layouts`` has one a picture where it has regions. On the CPU a
-    lone picture is drawn as a pair of twins: a product with one row is summed in another order than
-    one with several, so that a batch of one would differ by a level in one of 10,000 values;
+    ``drawing`` is a settled one; ``layouts`` has one a picture where boxes are regions. On the CPU
+    a lone picture is drawn as a pair of twins: a product with one row is summed in another order
+    than one with several, so that a batch of one would differ by a level in one of 10,000 values;
     batches from two up agree to the bit.
     """
     assert drawing.steps is not None and drawing.guidance is not None
@@ -256,10 +256,8 @@ def draw_plan(
     width, height = plan.size
     num_twins = 2 if len(latents) == 1 and backbone.device.type == "cpu" else 1
     stacked = torch.stack(list(latents) * num_twins)
-    regions = []
-    if drawing.regions:
-        prompts = regional_prompts(plan.scene, backbone.limits)
-        regions = regions_of(prompts, list(layouts) * num_twins, *stacked.shape[2:])
+    prompts = regional_prompts(plan.scene, backbone.limits)
+    regions = regions_of(prompts, list(layouts) * num_twins, *stacked.shape[2:])
     with drawn_by_regions(backbone, plan.prompt, regions, drawing.region_weight):
         pictures = backbone.draw(
             plan.prompt,

@@ -57,7 +57,12 @@ def regional_prompts(scene: Scene, limits: Limits) -> dict[str, str]:
 def regions_of(
     prompts: Mapping[str, str], layouts: Sequence[Layout], height: int, width: int
 ) -> list[Region]:
-    """A region for each subject, in each picture at its own box; of latents (height, width)."""
+    """A region for each subject, in each picture at its own box; of latents (height, width).
+
+    Without layouts there are no regions.
+    """
+    if not layouts:
+        return []
     return [
         Region(prompt, torch.stack([box_cells(layout[name], height, width) for layout in layouts]))
         for name, prompt in prompts.items()

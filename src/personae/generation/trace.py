@@ -11,7 +11,9 @@ from torch import Tensor
 
 from personae.diffusion.backbone import Backbone, Context
 from personae.diffusion.guidance import guided
-from personae.generation.drawing import Drawing, Plan, initial_latents, plan_scene
+from personae.diffusion.regions import drawn_by_regions
+from personae.generation.drawing import Drawing, Plan, initial_latents, layout_of, plan_scene
+from personae.generation.regions import regional_prompts, regions_of
 from personae.subjects.scene import Scene
 from personae.vision.embedders.crops import image_tensor
 
@@ -51,17 +53,20 @@ def trace(
     x = start.to(backbone.device, backbone.dtype)
     times = backbone.times(drawing.steps, *plan.size).to(x)
     glimpses = []
-    for now, then in pairwise(times):
-        said = [
-            _by_references(backbone, x, now.expand(1), context, drawing.reference_guidance)
-            for context in contexts
-        ]
-        velocity = said[0]
-        if len(said) == 2:
-            velocity = guided(said[0], said[1], drawing.guidance)
-        estimate = backbone.estimate(x, velocity, now.expand(1))
-        glimpses.append(Glimpse(float(now), _picture(backbone, estimate)))
-        x = x + (then - now) * velocity
+    layouts = [layout_of(plan, drawing, seed)] if drawing.regions else []
+    regions = regions_of(regional_prompts(scene, backbone.limits), layouts, *x.shape[2:])
+    with drawn_by_regions(backbone, plan.prompt, regions, drawing.region_weight):
+        for now, then in pairwise(times):
+            said = [
+                _by_references(backbone, x, now.expand(1), context, drawing.reference_guidance)
+                for context in contexts
+            ]
+            velocity = said[0]
+            if len(said) == 2:
+                velocity = guided(said[0], said[1], drawing.guidance)
+            estimate = backbone.estimate(x, velocity, now.expand(1))
+            glimpses.append(Glimpse(float(now), _picture(backbone, estimate)))
+            x = x + (then - now) * velocity
     return [*glimpses, Glimpse(float(times[-1]), _picture(backbone, x))]
 
 

@@ -23,7 +23,7 @@ class FolderModel:
     Args:
         folder: of ``save_pretrained``, of the model and its tokenizer.
         device: where it computes.
-        dtype: in what.
+        dtype: in what; None is bfloat16 on a GPU and float32 elsewhere.
         max_tokens: of an answer; what is longer is cut off.
 
     Raises:
@@ -35,7 +35,7 @@ class FolderModel:
         folder: Path,
         *,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
         max_tokens: int = 1024,
     ) -> None:
         if not (folder / "config.json").is_file():
@@ -45,7 +45,9 @@ class FolderModel:
             )
         self.name = str(folder)
         self._folder, self._max_tokens = folder, max_tokens
-        self._device, self._dtype = torch.device(device), dtype
+        self._device = torch.device(device)
+        usual = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+        self._dtype = dtype or usual
         self._loaded: tuple[Any, Any] | None = None
 
     @torch.no_grad()
