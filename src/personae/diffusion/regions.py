@@ -2,8 +2,8 @@
 
 The network is asked once with the whole prompt and once with each regional one, about the same
 noisy picture; what it says is put together by boxes. That is MultiDiffusion (Bar-Tal et al. 2023,
-arXiv 2302.08113, Eq. 5) with views of the picture's own size, and the kin of the regionally
-controllable sampling of Mix-of-Show (Gu et al. 2023, arXiv 2305.18292, Sec. 3.4), which does it
+arXiv 2302.08113) with views of the picture's own size, and the kin of the regionally
+controllable sampling of Mix-of-Show (Gu et al. 2023, arXiv 2305.18292), which does it
 inside each cross-attention instead; MuDI (arXiv 2404.04243) has "DreamBooth + region control"
 among its baselines.
 """
