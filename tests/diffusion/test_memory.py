@@ -168,7 +168,7 @@ def test_wrong_workloads_and_families() -> None:
     with pytest.raises(RequestError, match="training"):
         replace(WORK, training="some")
     with pytest.raises(RequestError, match="no memory formula"):
-        estimate_memory(replace(KLEIN, pipeline_class="FluxPipeline"), WORK)
+        estimate_memory(replace(KLEIN, pipeline_class="KandinskyPipeline"), WORK)
 
 
 def test_available_memory_is_a_part_of_the_machines() -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "ExampleFile",
     "ExampleSource",
     "ToonExamples",
+    "WithoutReferences",
     "fit_picture",
     "fit_square",
 ]
@@ -183,6 +184,33 @@ class ToonExamples:
 
 
 @dataclass(frozen=True)
+class WithoutReferences:
+    """The examples of a source for a model that takes no references in context."""
+
+    source: ExampleSource
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.bare(self.source[index])
+
+    @staticmethod
+    def bare(example: Example) -> Example:
+        """The example without references, and without what is said of them."""
+        return Example(example.id, example.prompt, example.image, ())
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Of the source."""
+        return tuple(getattr(self.source, "problems", ()))
+
+    def settings(self) -> Mapping[str, Any]:
+        """See `ExampleSource`."""
+        return {**self.source.settings(), "references": "none"}
+
+
+@dataclass(frozen=True)
 class _Line:
     id: str
     prompt: str
@@ -201,7 +229,8 @@ class ExampleFile:
 
     Paths are relative to the file and may not leave its folder. ``sizes`` are the (width, height)
     that pictures are brought to: the nearest in shape, scaled to cover it and cropped at the
-    center. References are padded to squares of ``reference_px`` on gray, never stretched. What is
+    center. References are padded to squares of ``reference_px`` on gray, never stretched; with 0
+    they are left out, and with them what is said of them. What is
     wrong with a line stands in ``problems``; the line is left out.
     """
 
@@ -222,6 +251,8 @@ class ExampleFile:
     def __getitem__(self, index: int) -> Example:
         line = self._lines[index]
         image = fit_picture(_open(line.image, line.id), self.sizes)
+        if not self.reference_px:
+            return Example(line.id, line.prompt, image, ())
         references = (_open(path, line.id) for path in line.references)
         squares = tuple(fit_square(picture, self.reference_px) for picture in references)
         about = (line.nouns, line.kinds, line.relation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ __all__ = ["DIFFUSERS_FILE", "copy_adapter", "find_adapter", "require_same_adapt
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # what load_lora_weights looks for
 _PARTS = (".lora_A.", ".lora_B.")
+_LEADS = re.compile(r"^(transformer|unet)\.")  # a denoiser's name in its pipeline
 
 
 def find_adapter(source: str | Path) -> Path:
@@ -52,7 +54,7 @@ def require_same_adapter(
     """
     path = find_adapter(source)
     header = read_safetensors_header(path)
-    stored = {name.removeprefix("transformer."): held.shape for name, held in header.items()}
+    stored = {_LEADS.sub("", name): held.shape for name, held in header.items()}
     expected, came = _told(shapes, scale), _told(stored, _scale_of(path))
     if expected == came and stored != shapes:
         came += ", which are others or of another width"
@@ -78,9 +80,10 @@ def copy_adapter(params: Mapping[str, Tensor], scale: float, source: str | Path)
     from safetensors.torch import load_file
 
     shapes = {_bare_name(name): tuple(value.shape) for name, value in params.items()}
-    held = load_file(require_same_adapter(source, shapes, scale))
+    stored = load_file(require_same_adapter(source, shapes, scale))
+    held = {_LEADS.sub("", name): value for name, value in stored.items()}
     for name, value in params.items():
-        value.data.copy_(held[f"transformer.{_bare_name(name)}"])
+        value.data.copy_(held[_bare_name(name)])
 
 
 def _bare_name(name: str) -> str:
@@ -102,6 +105,7 @@ def _scale_of(path: Path) -> float:
     metadata = read_safetensors_metadata(path)
     try:
         told = json.loads(metadata["lora_adapter_metadata"])
-        return float(told["transformer.lora_alpha"]) / float(told["transformer.r"])
+        plain = {_LEADS.sub("", name): value for name, value in told.items()}
+        return float(plain["lora_alpha"]) / float(plain["r"])
     except (ValueError, KeyError, TypeError, ZeroDivisionError):
         return 1.0

@@ -26,7 +26,7 @@ class Limits:
     Attributes:
         max_subjects: the most subjects, one reference each, that it was trained with.
         sizes: (width, height) in pixels it was trained at; empty: any multiple of its patch.
-        reference_px: side of a square reference in context.
+        reference_px: side of a square reference in context; 0: it takes none.
         prompt_tokens: tokens a prompt is padded or cut to (``max_sequence_length``).
         text_layers: hidden states of the text encoder that are read
             (``text_encoder_out_layers``).
@@ -34,6 +34,7 @@ class Limits:
         guidance: guidance scale when nobody says otherwise; 1 is none.
         subject_words: how a prompt names a subject, from ``{noun}`` and its 1-based ``{index}``.
         reference_guidance: the same, away from what it draws without the references.
+        guidance_embedded: the network is told ``guidance`` as a number, which costs no second pass.
     """
 
     max_subjects: int
@@ -45,6 +46,7 @@ class Limits:
     guidance: float
     subject_words: str
     reference_guidance: float = 1.0
+    guidance_embedded: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class Context:
     """What a batch of pictures is drawn from.
 
     Attributes:
-        text: (B, L, D) embedded prompts.
+        text: (B, L, D) embedded prompts; what its rows are is the family's own business.
         references: one (B, C, h, w) latent a subject, in the order of the subjects.
     """
 
@@ -104,6 +106,9 @@ class Backbone(Protocol):
         text_encoder: what embeds prompts.
         pipeline: the diffusers pipeline that :meth:`draw` calls.
         lora_targets: regular expression of the layers that a LoRA adapts.
+        lora_prefix: the pipeline's name of its denoiser (``transformer``, ``unet``), with which the
+            names in a LoRA's file start.
+        is_flow: times and targets are those of a rectified flow.
     """
 
     family: str
@@ -114,6 +119,8 @@ class Backbone(Protocol):
     text_encoder: nn.Module
     pipeline: Any
     lora_targets: str
+    lora_prefix: str
+    is_flow: bool
 
     @property
     def device(self) -> torch.device:
@@ -128,6 +135,10 @@ class Backbone(Protocol):
         """Width and height of a picture are multiples of this many pixels, a latent's side."""
 
     @property
+    def text_shape(self) -> tuple[int, int]:
+        """(L, D) of one embedded prompt."""
+
+    @property
     def sampler(self) -> str:
         """What takes the steps of :meth:`draw`: its scheduler's class."""
 
@@ -135,7 +146,10 @@ class Backbone(Protocol):
         """Tokens of a prompt before it is cut to ``limits.prompt_tokens``."""
 
     def tokenize(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token ids and mask, (B, L) each, as the pipeline makes them."""
+        """Token ids and mask, (B, L) each, as the pipeline makes them.
+
+        Of two tokenizers they stand side by side.
+        """
 
     def encode_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L, D) from what :meth:`tokenize` gives; gradients flow."""
@@ -161,11 +175,17 @@ class Backbone(Protocol):
     def estimate(self, x: Tensor, prediction: Tensor, time: Tensor) -> Tensor:
         """The clean latent that a prediction at x stands for."""
 
+    def follow(self, x: Tensor, prediction: Tensor, here: Tensor, there: Tensor) -> Tensor:
+        """Where a prediction at x leads without noise, from times ``here`` to ``there`` (B,)."""
+
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         """(C, h, w) of a picture of this size in pixels."""
 
     def times(self, steps: int, width: int, height: int) -> Tensor:
-        """(steps + 1,) float32 on the CPU, falling from 1 to 0: exactly the pipeline's."""
+        """(steps + 1,) float32 on the CPU, falling to 0: exactly the pipeline's.
+
+        A flow's begin with 1.
+        """
 
     def draw(  # noqa: PLR0913  (what a picture is drawn from has this many parts)
         self,
@@ -218,6 +238,8 @@ def _as_limit(name: str, value: Any) -> Any:
         return tuple((int(width), int(height)) for width, height in value)
     if name == "text_layers":
         return tuple(int(layer) for layer in value)
+    if name == "guidance_embedded" and isinstance(value, bool):
+        return value
     wanted = {"subject_words": str, "guidance": float, "reference_guidance": float}.get(name, int)
     if isinstance(value, bool) or not isinstance(
         value, (int, float) if wanted is float else wanted

@@ -7,26 +7,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from personae.diffusion.backbone import Limits, read_limits
+from personae.diffusion.families import Family, facts_of
+from personae.diffusion.flux1_limits import FLUX1_PARTS, flux1_limits
 from personae.diffusion.flux2_limits import klein_limits
 from personae.diffusion.folder import read_index, weighted_components
+from personae.diffusion.parts import PartConfig
+from personae.diffusion.sdxl_limits import SDXL_PARTS, sdxl_limits
 from personae.errors import WeightsError
 
 __all__ = ["KNOWN_MODELS", "ModelConfigs", "PartConfig", "build_on_meta", "read_configs"]
-
-
-@dataclass(frozen=True)
-class PartConfig:
-    """One part of a pipeline: the library and class that make it, and its configuration."""
-
-    library: str
-    kind: str
-    config: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,6 +31,27 @@ class ModelConfigs:
     pipeline_class: str
     parts: Mapping[str, PartConfig]
     limits: Limits
+
+    @property
+    def family(self) -> Family:
+        """What is known of its family."""
+        return facts_of(self.pipeline_class)
+
+    @property
+    def denoiser(self) -> PartConfig:
+        """The part that is trained."""
+        return self.parts[self.family.denoiser]
+
+    @property
+    def multiple(self) -> int:
+        """Width and height of a picture are multiples of this many pixels, a latent's side."""
+        stages = len(self.parts["vae"].config["block_out_channels"])
+        return int(self.family.fold * 2 ** (stages - 1))
+
+    @property
+    def text_shape(self) -> tuple[int, int]:
+        """(rows, width) of an embedded prompt."""
+        return self.family.text_shape(self.parts, self.limits)
 
 
 def read_configs(folder: Path, name: str | None = None) -> ModelConfigs:
@@ -58,7 +73,7 @@ def read_configs(folder: Path, name: str | None = None) -> ModelConfigs:
             raise WeightsError(
                 f"{path}: cannot be read ({error}); get the model's *.json files again"
             ) from error
-    limits = read_limits(folder, klein_limits(bool(index.get("is_distilled", False))))
+    limits = read_limits(folder, facts_of(pipeline_class).limits(index, parts))
     return ModelConfigs(name or str(folder), pipeline_class, parts, limits)
 
 
@@ -135,4 +150,15 @@ KNOWN_MODELS: Mapping[str, ModelConfigs] = {
         klein_limits(is_distilled=kind == "4B"),
     )
     for kind in ("4B", "base-4B")
+} | {
+    name: ModelConfigs(name, kind, parts, limits(parts))
+    for name, kind, parts, limits in (
+        (
+            "stabilityai/stable-diffusion-xl-base-1.0",
+            "StableDiffusionXLPipeline",
+            SDXL_PARTS,
+            sdxl_limits,
+        ),
+        ("black-forest-labs/FLUX.1-dev", "FluxPipeline", FLUX1_PARTS, flux1_limits),
+    )
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["flow_estimate", "flow_mix", "flow_target"]
+__all__ = ["flow_estimate", "flow_follow", "flow_mix", "flow_target"]
 
 
 def flow_mix(clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
@@ -38,6 +38,11 @@ def flow_estimate(x: Tensor, velocity: Tensor, time: Tensor) -> Tensor:
     0.0
     """
     return x - _beside(time, x) * velocity
+
+
+def flow_follow(x: Tensor, velocity: Tensor, here: Tensor, there: Tensor) -> Tensor:
+    r"""Euler's step along the line: :math:`x_{t'} = x_t + (t' - t) v`."""
+    return x + _beside(there - here, x) * velocity
 
 
 def _beside(time: Tensor, x: Tensor) -> Tensor:

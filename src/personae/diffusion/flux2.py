@@ -8,68 +8,44 @@ agrees with.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from personae.diffusion.backbone import Context, Limits, write_limits
-from personae.diffusion.flow import flow_estimate, flow_mix, flow_target
+from personae.diffusion.backbone import Context, Limits
 from personae.diffusion.flux2_limits import LORA_TARGETS, klein_limits
 from personae.diffusion.guidance import guided_by_references
-from personae.diffusion.quiet import without_bars
+from personae.diffusion.pipelined import FlowBackbone
 from personae.errors import DataError, RequestError
 
 __all__ = ["Flux2Backbone"]
 
 
-class Flux2Backbone:
+class Flux2Backbone(FlowBackbone):
     """A ``Flux2KleinPipeline`` as a :class:`~personae.diffusion.backbone.Backbone`.
 
     Latents are (B, 4 * latent_channels, H / 16, W / 16): the autoencoder's, in patches of 2x2,
-    normalized by its batch norm's running statistics. ``denoiser`` may be replaced by a wrapper
-    (accelerate's, a compiled one): ``predict`` calls it, ``draw`` calls the pipeline's own.
+    normalized by its batch norm's running statistics.
     """
 
     family = "flux2"
     lora_targets = LORA_TARGETS
+    lora_prefix = "transformer"
 
     def __init__(
         self, pipeline: Any, *, name: str, revision: str | None = None, limits: Limits | None = None
     ) -> None:
-        self.pipeline = pipeline
-        self.name = name
-        self.revision = revision
-        self.limits = limits or klein_limits(bool(pipeline.config.is_distilled))
-        self.denoiser: nn.Module = pipeline.transformer
-        self.text_encoder: nn.Module = pipeline.text_encoder
-        pipeline.set_progress_bar_config(disable=True)
+        chosen = limits or klein_limits(bool(pipeline.config.is_distilled))
+        super().__init__(pipeline, name=name, limits=chosen, revision=revision)
 
     @property
-    def device(self) -> torch.device:
-        """Where the pipeline computes."""
-        return torch.device(self.pipeline.device)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """In what the transformer's weights are kept."""
-        dtype: torch.dtype = self.pipeline.transformer.dtype
-        return dtype
-
-    @property
-    def multiple(self) -> int:
-        """Width and height of a picture are multiples of this many pixels."""
-        return int(2 * self.pipeline.vae_scale_factor)
-
-    @property
-    def sampler(self) -> str:
-        """The pipeline's scheduler."""
-        return type(self.pipeline.scheduler).__name__
+    def text_shape(self) -> tuple[int, int]:
+        """(L, D) of one embedded prompt."""
+        return self.limits.prompt_tokens, int(self._inner.config.joint_attention_dim)
 
     def tokenize(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and mask, (B, prompt_tokens) int64 each, through the chat template."""
@@ -107,11 +83,6 @@ class Flux2Backbone:
             logits_to_keep=1,  # the words it would say next are not wanted, and dear
         )
         return torch.cat([output.hidden_states[k] for k in self.limits.text_layers], dim=-1)
-
-    @torch.no_grad()
-    def encode_prompt(self, prompts: Sequence[str]) -> Tensor:
-        """(B, L, D), without a gradient."""
-        return self.encode_tokens(*self.tokenize(prompts))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] to normalized latents (B, C, H / 16, W / 16), the mode.
@@ -163,34 +134,6 @@ class Flux2Backbone:
         )[0]
         said: Tensor = output[:, : tokens[0].shape[1]].to(x.dtype)
         return said.transpose(1, 2).reshape(x.shape)
-
-    def mix(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        """See :func:`~personae.diffusion.flow.flow_mix`."""
-        return flow_mix(clean, noise, time)
-
-    def target(self, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        """See :func:`~personae.diffusion.flow.flow_target`."""
-        return flow_target(clean, noise)
-
-    def estimate(self, x: Tensor, prediction: Tensor, time: Tensor) -> Tensor:
-        """See :func:`~personae.diffusion.flow.flow_estimate`."""
-        return flow_estimate(x, prediction, time)
-
-    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """(C, h, w) of a picture of this size in pixels.
-
-        Raises:
-            RequestError: a side is not a positive multiple of the patch.
-        """
-        multiple = self.multiple
-        if width < multiple or height < multiple or width % multiple or height % multiple:
-            raise RequestError(
-                f"picture of {width} x {height} pixels: {self.name} needs positive multiples of "
-                f"{multiple}; the nearest is {_nearest(width, multiple)} x "
-                f"{_nearest(height, multiple)}"
-            )
-        channels = int(self.pipeline.transformer.config.in_channels)
-        return channels, height // multiple, width // multiple
 
     def times(self, steps: int, width: int, height: int) -> Tensor:
         """(steps + 1,) float32 on the CPU, falling from 1 to 0: exactly the pipeline's.
@@ -250,9 +193,7 @@ class Flux2Backbone:
             RequestError: the size or the shape of the noise does not fit.
             DataError: a reference is too small or too long for the pipeline.
         """
-        shape = self.latent_shape(width, height)
-        if tuple(latents.shape[1:]) != shape:
-            raise RequestError(f"latents {tuple(latents.shape)}: expected (B, {shape}) for noise")
+        shape = self._checked_noise(latents, width, height)
         num_tokens = shape[1] * shape[2]
         with guided_by_references(self.pipeline.transformer, num_tokens, reference_guidance):
             pictures = self.pipeline(
@@ -281,34 +222,6 @@ class Flux2Backbone:
                 f"give one of about {self.limits.reference_px} x {self.limits.reference_px}"
             ) from error
         return picture
-
-    def save(self, folder: Path) -> None:
-        """Write an ordinary diffusers folder (safetensors) with its limits.
-
-        Raises:
-            RequestError: an adapter is attached; merge it first.
-        """
-        if getattr(self.pipeline.transformer, "peft_config", None):
-            raise RequestError(
-                f"{folder}: an adapter is attached to the model; save it with save_lora, or "
-                "merge_lora it into the weights first"
-            )
-        with without_bars():
-            self.pipeline.save_pretrained(folder, safe_serialization=True)
-        _forget_folders(folder)
-        write_limits(folder, self.limits)
-
-
-def _forget_folders(folder: Path) -> None:
-    """Take out where on this machine the parts came from: nobody else's business."""
-    for path in folder.rglob("*.json"):
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if facts.pop("_name_or_path", None) is not None:
-            path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def _nearest(side: int, multiple: int) -> int:
-    return max(multiple, round(side / multiple) * multiple)
 
 
 def _teller(

@@ -16,6 +16,7 @@ __all__ = [
     "CheckpointFolder",
     "StoredTensor",
     "inspect_folder",
+    "names_in_memory",
     "read_index",
     "read_safetensors_header",
     "read_safetensors_metadata",
@@ -113,6 +114,18 @@ def inspect_folder(path: Path, *, allow_pickle: bool = False) -> CheckpointFolde
             name: tensor for file in safe for name, tensor in read_safetensors_header(file).items()
         }
     return CheckpointFolder(path, pipeline_class, index, tensors, pickled)
+
+
+def names_in_memory(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Tensors of a file by all the names that they may have once they are loaded.
+
+    Published CLIP text encoders say ``text_model.`` before every name; transformers 5 drops it.
+
+    >>> sorted(names_in_memory({"text_model.final": StoredTensor("F32", (1,))}))
+    ['final', 'text_model.final']
+    """
+    shorter = {name.removeprefix("text_model."): held for name, held in stored.items()}
+    return {**shorter, **stored}
 
 
 def _weight_files(folder: Path, allow_pickle: bool) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["guided", "guided_by_references"]
+__all__ = ["guided", "guided_by_references", "told_guidance"]
 
 
 def guided(told: Tensor, untold: Tensor, scale: float) -> Tensor:
@@ -21,8 +21,25 @@ def guided(told: Tensor, untold: Tensor, scale: float) -> Tensor:
 
 
 @contextmanager
+def told_guidance(backbone: Any, scale: float) -> Iterator[float]:
+    """While this lasts, `Backbone.predict` tells its network this guidance, if it wants one.
+
+    Yields:
+        The scale of classifier-free guidance that is left to the caller: 1 where it was told.
+    """
+    if not backbone.limits.guidance_embedded:
+        yield scale
+        return
+    before, backbone.guidance_told = backbone.guidance_told, scale
+    try:
+        yield 1.0
+    finally:
+        backbone.guidance_told = before
+
+
+@contextmanager
 def guided_by_references(transformer: nn.Module, num_tokens: int, scale: float) -> Iterator[None]:
-    r"""While this lasts, what a FLUX.2 transformer says of a picture is guided by its references.
+    r"""While this lasts, what a FLUX transformer says of a picture is guided by its references.
 
     .. math:: \hat v(x, c) = v(x, c, \varnothing)
               + s \, \big( v(x, c, R) - v(x, c, \varnothing) \big)

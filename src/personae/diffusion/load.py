@@ -11,45 +11,45 @@ import torch
 from torch import nn
 
 from personae.compute.device import choose_device
-from personae.diffusion.backbone import LIMITS_FILE, Backbone, read_limits
+from personae.diffusion.backbone import LIMITS_FILE, Backbone
 from personae.diffusion.configs import KNOWN_MODELS, ModelConfigs, read_configs
+from personae.diffusion.families import FAMILY_FACTS, facts_of
+from personae.diffusion.flux1 import Flux1Backbone
 from personae.diffusion.flux2 import Flux2Backbone
-from personae.diffusion.flux2_limits import klein_limits
 from personae.diffusion.folder import (
     CheckpointFolder,
     inspect_folder,
+    names_in_memory,
     read_index,
 )
 from personae.diffusion.memory import available_memory, format_bytes
-from personae.diffusion.quantize import QUANTIZED, Quantize, quantization_config, weight_bytes
+from personae.diffusion.quantize import Quantize, quantization_config, weight_bytes
 from personae.diffusion.quiet import without_bars
+from personae.diffusion.sd import StableDiffusionBackbone
+from personae.diffusion.sdxl import SdxlBackbone
 from personae.errors import RequestError, WeightsError
 
 __all__ = ["FAMILIES", "PLANNED", "TOONS", "find_configs", "load_backbone", "resolve_checkpoint"]
 
 TOONS = "toons"
-Builder = Callable[[Any, CheckpointFolder, str, str | None], Backbone]
 
-
-def _flux2(pipeline: Any, folder: CheckpointFolder, name: str, revision: str | None) -> Backbone:
-    defaults = klein_limits(bool(folder.index.get("is_distilled", False)))
-    limits = read_limits(folder.path, defaults)
-    return Flux2Backbone(pipeline, name=name, revision=revision, limits=limits)
-
-
-# A family is one file with a Backbone in it, and one line here: the pipeline's class, as
-# model_index.json says it, and what makes a backbone of such a pipeline.
-FAMILIES: Mapping[str, Builder] = {"Flux2KleinPipeline": _flux2}
+# A family is one file with a Backbone in it, one line here by the pipeline's class as
+# model_index.json says it, and its facts in families.FAMILY_FACTS.
+FAMILIES: Mapping[str, Callable[..., Backbone]] = {
+    "Flux2KleinPipeline": Flux2Backbone,
+    "FluxPipeline": Flux1Backbone,
+    "StableDiffusionPipeline": StableDiffusionBackbone,
+    "StableDiffusionXLPipeline": SdxlBackbone,
+}
+assert FAMILIES.keys() == FAMILY_FACTS.keys()
 
 # Known by name, not yet drawn with; the file that each will be.
 PLANNED: Mapping[str, str] = {
     "Flux2Pipeline": "flux2",
     "FluxKontextPipeline": "flux1",
-    "FluxPipeline": "flux1",
     "OmniGen2Pipeline": "omnigen2",
     "QwenImageEditPipeline": "qwen_image_edit",
     "QwenImageEditPlusPipeline": "qwen_image_edit",
-    "StableDiffusionXLPipeline": "sdxl",
 }
 
 
@@ -83,12 +83,17 @@ def load_backbone(
     path, resolved = resolve_checkpoint(name_or_path, revision, allow_pickle=allow_pickle)
     _require_family(read_index(path / "model_index.json")[0], str(name_or_path))
     folder = inspect_folder(path, allow_pickle=allow_pickle)
-    fewer = quantization_config(quantize, place, number)
-    _require_memory(str(name_or_path), weight_bytes(folder, number, quantize), place, number)
+    denoiser = facts_of(folder.pipeline_class).denoiser
+    fewer = quantization_config(quantize, place, number, denoiser)
+    needed = weight_bytes(folder, number, quantize, denoiser)
+    _require_memory(str(name_or_path), needed, place, number)
     pipeline = _read_pipeline(folder, number, fewer)
-    _require_all_tensors(pipeline, folder, but=() if fewer is None else (QUANTIZED,))
+    _require_all_tensors(pipeline, folder, but=() if fewer is None else (denoiser,))
     backbone = FAMILIES[folder.pipeline_class](
-        pipeline.to(place), folder, str(name_or_path), resolved
+        pipeline.to(place),
+        name=str(name_or_path),
+        revision=resolved,
+        limits=read_configs(path, str(name_or_path)).limits,
     )
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
@@ -233,11 +238,12 @@ def _require_all_tensors(
         if component in but:
             continue
         state = getattr(pipeline, component).state_dict()
-        held = {state[name].data_ptr() for name in stored if name in state}
+        names = names_in_memory(stored)
+        held = {state[name].data_ptr() for name in names if name in state}
         lacking = [
             name
             for name, tensor in state.items()
-            if name not in stored and tensor.data_ptr() not in held  # tied to one that is there
+            if name not in names and tensor.data_ptr() not in held  # tied to one that is there
         ]
         if stored and lacking:
             raise WeightsError(

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from personae.compute.runs import make_folder, write_atomic
 from personae.diffusion.adapters import DIFFUSERS_FILE, find_adapter
 from personae.diffusion.backbone import Backbone
+from personae.diffusion.flux1_limits import uno_limits
 from personae.diffusion.folder import read_safetensors_header
 from personae.diffusion.original_names import flux2_original_lora
+from personae.diffusion.uno_names import is_uno_lora, uno_lora
 from personae.errors import DataError, RequestError, WeightsError
 
 __all__ = [
@@ -161,9 +163,9 @@ def save_lora(
     make_folder(folder)
     tensors = {}
     for name, (down, up) in layers.items():
-        tensors[f"transformer.{name}.lora_A.weight"] = down
-        tensors[f"transformer.{name}.lora_B.weight"] = up
-    settings = {f"transformer.{key}": value for key, value in _plain(config).items()}
+        tensors[f"{backbone.lora_prefix}.{name}.lora_A.weight"] = down
+        tensors[f"{backbone.lora_prefix}.{name}.lora_B.weight"] = up
+    settings = {f"{backbone.lora_prefix}.{key}": value for key, value in _plain(config).items()}
     path = folder / DIFFUSERS_FILE
     write_atomic(path, save(tensors, {**header, "lora_adapter_metadata": json.dumps(settings)}))
     if comfy is not False:
@@ -207,6 +209,9 @@ def _plain(config: Any) -> dict[str, Any]:
 def load_lora(backbone: Backbone, source: str | Path, *, scale: float = 1.0) -> None:
     """Put a saved adapter on the backbone, ours or another program's that diffusers can read.
 
+    One of UNO or UMO, under the names that they are published with, also gives a FLUX.1 that takes
+    no references the limits of one that does.
+
     Args:
         backbone: changed in place; the adapter is frozen.
         source: a folder of :func:`save_lora`, a safetensors file, or the name of one that ships.
@@ -216,20 +221,44 @@ def load_lora(backbone: Backbone, source: str | Path, *, scale: float = 1.0) -> 
         WeightsError: the file is missing, damaged, a pickle, or belongs to another model.
         RequestError: an adapter is there already.
     """
+    from safetensors.torch import load_file
+
     path = find_adapter(source)
-    read_safetensors_header(path)
+    header = read_safetensors_header(path)
+    is_uno = backbone.family == "flux1" and is_uno_lora(header)
     denoiser = _bare(backbone.denoiser)
     if getattr(denoiser, "peft_config", None):
         raise RequestError("the model has an adapter already; merge it with merge_lora first")
+    given: Any = {"pretrained_model_name_or_path_or_dict": str(path.parent)}
+    if is_uno:
+        state = uno_lora(load_file(path))
+        _require_fitting(path, denoiser, state, backbone)
+        given = {"pretrained_model_name_or_path_or_dict": state}
+    else:
+        given |= {"weight_name": path.name, "use_safetensors": True}
     try:
-        backbone.pipeline.load_lora_weights(
-            str(path.parent), weight_name=path.name, adapter_name=_NAME, use_safetensors=True
-        )
+        backbone.pipeline.load_lora_weights(**given, adapter_name=_NAME)
     except (ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise WeightsError(f"{path}: no LoRA for {backbone.name} ({reason})") from error
     denoiser.requires_grad_(False)
     scale_lora(backbone, scale)
+    if is_uno and not backbone.limits.reference_px:
+        backbone.limits = uno_limits(backbone.limits)
+
+
+def _require_fitting(
+    path: Path, denoiser: nn.Module, state: Mapping[str, Tensor], backbone: Backbone
+) -> None:
+    """Diffusers leaves out layers that the model does not have, without a word."""
+    lead = f"{backbone.lora_prefix}."
+    layers = {name.removeprefix(lead).rsplit(".lora_", 1)[0] for name in state}
+    lacking = sorted(layers - {name for name, _ in denoiser.named_modules()})
+    if lacking:
+        raise WeightsError(
+            f"{path}: no LoRA for {backbone.name}: {len(lacking)} of {len(layers)} layers are not "
+            f"in it, first {lacking[0]}"
+        )
 
 
 def scale_lora(backbone: Backbone, scale: float) -> None:

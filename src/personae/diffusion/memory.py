@@ -12,16 +12,18 @@ import torch
 from torch import nn
 
 from personae.diffusion.configs import ModelConfigs, build_on_meta
-from personae.diffusion.flux2_limits import LORA_TARGETS
+from personae.diffusion.families import FAMILY_FACTS
 from personae.errors import RequestError
 
 __all__ = [
     "MemoryEstimate",
     "Workload",
+    "activations",
     "available_memory",
     "estimate_memory",
     "flux2_activations",
     "format_bytes",
+    "weight_needs",
 ]
 
 Training = Literal["lora", "full"]
@@ -90,22 +92,26 @@ def estimate_memory(configs: ModelConfigs, workload: Workload) -> MemoryEstimate
     Weights are counted on modules that are built on torch's meta device. Training keeps, in
     bytes a trained number, gradient 4, two AdamW moments 8, and where the weights have 16 bits a
     float32 copy 4 (Rajbhandari et al., ZeRO, 2020, section 3.1). Activations: see
-    :func:`flux2_activations`.
+    :func:`activations`.
 
     Raises:
         WeightsError: a class is not known to the installed libraries.
-        RequestError: no formula for this family's activations.
+        RequestError: this family's activations are not known.
     """
-    if configs.pipeline_class != "Flux2KleinPipeline":
+    if configs.pipeline_class not in FAMILY_FACTS:
         raise RequestError(f"model {configs.name}: no memory formula for {configs.pipeline_class}")
     modules = {name: build_on_meta(part) for name, part in configs.parts.items()}
-    weights = {name: _module_bytes(module, workload.dtype) for name, module in modules.items()}
     return MemoryEstimate(
-        weights=weights,
-        activations=flux2_activations(configs, workload),
+        weights=weight_needs(modules, workload.dtype),
+        activations=activations(configs, workload),
         num_parameters={name: _count(module) for name, module in modules.items()},
-        training=_training_bytes(modules["transformer"], workload),
+        training=_training_bytes(configs, modules[configs.family.denoiser], workload),
     )
+
+
+def weight_needs(modules: Mapping[str, nn.Module], dtype: torch.dtype) -> dict[str, int]:
+    """Bytes of each part's weights, of modules that need not have any."""
+    return {name: _module_bytes(module, dtype) for name, module in modules.items()}
 
 
 def _module_bytes(module: nn.Module, dtype: torch.dtype) -> int:
@@ -122,26 +128,42 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _training_bytes(denoiser: nn.Module, workload: Workload) -> dict[str, int]:
+def _training_bytes(
+    configs: ModelConfigs, denoiser: nn.Module, workload: Workload
+) -> dict[str, int]:
     if workload.training is None:
         return {}
     if workload.training == "full":
         trained, new = _count(denoiser), 0
         master = 4 if workload.dtype.itemsize == 2 else 0
     else:
-        trained, master = _lora_count(denoiser, workload.rank), 0
+        trained, master = _lora_count(configs, denoiser, workload.rank), 0
         new = 4 * trained
     parts = {"adapter": new, "gradients": 4 * trained, "optimizer": (8 + master) * trained}
     return {name: size for name, size in parts.items() if size}
 
 
-def _lora_count(denoiser: nn.Module, rank: int) -> int:
+def _lora_count(configs: ModelConfigs, denoiser: nn.Module, rank: int) -> int:
     """Numbers in A (rank, in) and B (out, rank) of every layer that is adapted."""
+    targets = configs.family.lora_targets
     return sum(
         rank * (module.in_features + module.out_features)
         for name, module in denoiser.named_modules()
-        if isinstance(module, nn.Linear) and re.fullmatch(LORA_TARGETS, name)
+        if isinstance(module, nn.Linear) and re.fullmatch(targets, name)
     )
+
+
+def activations(configs: ModelConfigs, workload: Workload) -> dict[str, int]:
+    """Bytes of intermediate tensors of each stage: ``text_encoder``, the denoiser, ``vae``.
+
+    FLUX.2 has a formula, :func:`flux2_activations`; others are rehearsed
+    (:func:`~personae.diffusion.rehearsed.rehearsed_activations`).
+    """
+    if configs.pipeline_class == "Flux2KleinPipeline":
+        return flux2_activations(configs, workload)
+    from personae.diffusion.rehearsed import rehearsed_activations
+
+    return rehearsed_activations(configs, workload)
 
 
 def flux2_activations(configs: ModelConfigs, workload: Workload) -> dict[str, int]:

@@ -16,14 +16,16 @@ __all__ = ["QUANTIZED", "Quantize", "quantization_config", "weight_bytes"]
 Quantize = Literal["no", "int8", "nf4"]
 
 QUANTIZED = "transformer"
-"""The part of a pipeline that is quantized; prompts and pixels stay exact."""
+"""The part of most pipelines that is quantized; prompts and pixels stay exact."""
 
 _LIBRARY: Mapping[str, str] = {"int8": "torchao", "nf4": "bitsandbytes"}
 # Bytes a number: int8 with a scale a row; nf4 with a float32 scale for each block of 64.
 _BYTES: Mapping[str, float] = {"int8": 1.01, "nf4": 0.5 + 4 / 64}
 
 
-def quantization_config(kind: Quantize, device: torch.device, dtype: torch.dtype) -> Any:
+def quantization_config(
+    kind: Quantize, device: torch.device, dtype: torch.dtype, part: str = QUANTIZED
+) -> Any:
     """What ``DiffusionPipeline.from_pretrained`` takes as its ``quantization_config``.
 
     ``int8`` keeps weights as whole numbers with a scale a row (torchao, any device); ``nf4`` as
@@ -34,6 +36,7 @@ def quantization_config(kind: Quantize, device: torch.device, dtype: torch.dtype
         kind: ``no`` gives None.
         device: where the model is going to compute.
         dtype: in what.
+        part: of the pipeline, its denoiser.
 
     Raises:
         RequestError: the library is not installed, or cannot do this on the device.
@@ -53,20 +56,19 @@ def quantization_config(kind: Quantize, device: torch.device, dtype: torch.dtype
     from diffusers.quantizers import PipelineQuantizationConfig
 
     make = {"int8": _int8, "nf4": _nf4}[kind]
-    return PipelineQuantizationConfig(quant_mapping={QUANTIZED: make(dtype)})
+    return PipelineQuantizationConfig(quant_mapping={part: make(dtype)})
 
 
-def weight_bytes(folder: CheckpointFolder, dtype: torch.dtype, kind: Quantize = "no") -> int:
-    """Bytes that a checkpoint's weights need in memory."""
+def weight_bytes(
+    folder: CheckpointFolder, dtype: torch.dtype, kind: Quantize = "no", part: str = QUANTIZED
+) -> int:
+    """Bytes that a checkpoint's weights need in memory, its denoiser ``part`` in fewer bits."""
     counts = {
-        part: sum(tensor.numel for tensor in held.values()) for part, held in folder.tensors.items()
+        name: sum(tensor.numel for tensor in held.values()) for name, held in folder.tensors.items()
     }
     fewer = _BYTES.get(kind, dtype.itemsize)
     return int(
-        sum(
-            count * (fewer if part == QUANTIZED else dtype.itemsize)
-            for part, count in counts.items()
-        )
+        sum(count * (fewer if name == part else dtype.itemsize) for name, count in counts.items())
     )
 
 

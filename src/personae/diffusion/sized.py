@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from personae.diffusion.backbone import Backbone, Context
-from personae.diffusion.configs import ModelConfigs, PartConfig
+from personae.diffusion.configs import ModelConfigs
+from personae.diffusion.flux1 import Flux1Backbone
 from personae.diffusion.flux2 import Flux2Backbone
 from personae.diffusion.klein import train_tokenizer
+from personae.diffusion.parts import PartConfig
+from personae.diffusion.sdxl import SdxlBackbone
+from personae.diffusion.shrunk import shrunk
+from personae.diffusion.small_tokenizers import train_clip_tokenizer, train_t5_tokenizer
 from personae.errors import RequestError
 
 __all__ = ["Flops", "build_sized", "count_flops", "example_context", "shrunk"]
@@ -41,33 +46,83 @@ class Flops:
 
 def build_sized(
     configs: ModelConfigs, device: torch.device | str, dtype: torch.dtype, seed: int = 0
-) -> Flux2Backbone:
-    """A FLUX.2 Klein model of these sizes with random weights, frozen; ``meta`` has none at all.
+) -> Backbone:
+    """A model of these sizes with random weights, frozen; ``meta`` has none at all.
 
-    Its tokenizer knows a few words; the embedding is as large as the configuration says.
+    Its tokenizers know a few words; the embeddings are as large as the configuration says.
 
     Raises:
-        RequestError: another family.
+        RequestError: a family that is not built so.
     """
-    if configs.pipeline_class != "Flux2KleinPipeline":
+    if configs.pipeline_class not in _BUILDERS:
         raise RequestError(
-            f"{configs.name}: random weights of {configs.pipeline_class}: expected "
-            "Flux2KleinPipeline"
+            f"{configs.name}: random weights of {configs.pipeline_class}: expected one of "
+            f"{', '.join(_BUILDERS)}"
         )
-    from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
-
     place = torch.device(device)
     rngs = [] if place.type != "cuda" else [torch.cuda.current_device()]
     with torch.random.fork_rng(devices=rngs), _defaults(place, dtype):
         torch.manual_seed(seed)
         parts = {name: _build(part) for name, part in configs.parts.items()}
+    frozen = {name: part.eval().requires_grad_(False) for name, part in parts.items()}
+    return _BUILDERS[configs.pipeline_class](configs, frozen)
+
+
+def _flux2(configs: ModelConfigs, parts: dict[str, nn.Module]) -> Backbone:
+    from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
+
     pipeline = Flux2KleinPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         tokenizer=train_tokenizer(_WORDS, 300),
         is_distilled=configs.limits.guidance == 1,
-        **{name: part.eval().requires_grad_(False) for name, part in parts.items()},
+        **parts,
     )
     return Flux2Backbone(pipeline, name=configs.name, limits=configs.limits)
+
+
+def _flux1(configs: ModelConfigs, parts: dict[str, nn.Module]) -> Backbone:
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
+
+    told = configs.limits.guidance_embedded  # dev shifts its times, schnell does not
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        shift=3.0 if told else 1.0, use_dynamic_shifting=told
+    )
+    pipeline = FluxPipeline(
+        scheduler=scheduler,
+        tokenizer=train_clip_tokenizer(_WORDS, _CLIP_TOKENS),
+        tokenizer_2=train_t5_tokenizer(_WORDS, 100),
+        **parts,
+    )
+    return Flux1Backbone(pipeline, name=configs.name, limits=configs.limits)
+
+
+def _sdxl(configs: ModelConfigs, parts: dict[str, nn.Module]) -> Backbone:
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+
+    # scheduler/scheduler_config.json of stable-diffusion-xl-base-1.0.
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        timestep_spacing="leading",
+        steps_offset=1,
+    )
+    pipeline = StableDiffusionXLPipeline(
+        scheduler=scheduler,
+        tokenizer=train_clip_tokenizer(_WORDS, _CLIP_TOKENS),
+        tokenizer_2=train_clip_tokenizer(_WORDS, _CLIP_TOKENS, pad="!"),
+        add_watermarker=False,
+        **parts,
+    )
+    return SdxlBackbone(pipeline, name=configs.name, limits=configs.limits)
+
+
+_CLIP_TOKENS = 560
+_BUILDERS: Mapping[str, Callable[[ModelConfigs, dict[str, nn.Module]], Backbone]] = {
+    "Flux2KleinPipeline": _flux2,
+    "FluxPipeline": _flux1,
+    "StableDiffusionXLPipeline": _sdxl,
+}
 
 
 @contextmanager
@@ -90,48 +145,17 @@ def _build(part: PartConfig) -> nn.Module:
     return module
 
 
-def shrunk(configs: ModelConfigs, depth: int = 0, *, tiny: bool = False) -> ModelConfigs:
-    """The same model with fewer blocks, or tiny in all directions, to try a program out.
-
-    Args:
-        configs: of the true sizes.
-        depth: blocks of the denoiser in all, a fifth of them double; 0 leaves it. The text
-            encoder then has four layers.
-        tiny: widths of a few numbers, references of 64 pixels, prompts of 32 tokens.
-    """
-    if not depth and not tiny:
-        return configs
-    depth = depth or 2
-    doubles = max(1, depth // 5)
-    text: dict[str, Any] = {"num_hidden_layers": 4}
-    net: dict[str, Any] = {"num_layers": doubles, "num_single_layers": max(1, depth - doubles)}
-    vae: dict[str, Any] = {}
-    limits = replace(configs.limits, text_layers=(1, 2, 3))
-    if tiny:
-        text |= {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
-        text |= {"num_key_value_heads": 2, "head_dim": 16, "vocab_size": 300}
-        net |= {"num_attention_heads": 2, "attention_head_dim": 32, "joint_attention_dim": 96}
-        net |= {"axes_dims_rope": (8, 8, 8, 8)}
-        vae |= {"block_out_channels": (8, 16, 16, 16), "norm_num_groups": 4, "layers_per_block": 1}
-        limits = replace(limits, reference_px=64, prompt_tokens=32)
-    changes = {"text_encoder": text, "transformer": net, "vae": vae}
-    parts = {
-        name: replace(part, config={**part.config, **changes[name]})
-        for name, part in configs.parts.items()
-    }
-    return replace(configs, parts=parts, limits=limits)
-
-
 def example_context(
     backbone: Backbone, width: int, height: int, references: int, batch: int = 1
 ) -> tuple[Tensor, Context]:
     """Empty latents of a picture and a context, shaped as the model's own."""
-    net: Mapping[str, Any] = backbone.pipeline.transformer.config
     limits, device = backbone.limits, backbone.device
     side = limits.reference_px
     latents = torch.zeros(batch, *backbone.latent_shape(width, height), device=device)
+    text = torch.zeros(batch, *backbone.text_shape, device=device)
+    if not side or not references:
+        return latents, Context(text)
     reference = torch.zeros(batch, *backbone.latent_shape(side, side), device=device)
-    text = torch.zeros(batch, limits.prompt_tokens, net["joint_attention_dim"], device=device)
     return latents, Context(text, (reference,) * references)
 
 

@@ -118,7 +118,7 @@ def check_model(
     """
     place = choose_device(device)
     configs = find_configs(name)
-    most = configs.limits.max_subjects
+    most = configs.limits.max_subjects if configs.limits.reference_px else 0
     if references is not None and references > most:
         raise RequestError(f"model {name}: takes at most {most} references, not {references}")
     width, height = size or max(configs.limits.sizes, default=(1024, 1024))

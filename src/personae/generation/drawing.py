@@ -111,6 +111,8 @@ class Drawing:
     def settled(self, backbone: Backbone) -> Drawing:
         """With the checkpoint's own steps and guidance where none were asked for.
 
+        A model that takes no references in context (``limits.reference_px`` 0) sees none.
+
         Raises:
             RequestError: the checkpoint cannot draw this size.
         """
@@ -122,7 +124,7 @@ class Drawing:
             for name in ("steps", "guidance", "reference_guidance")
             if getattr(self, name) is None
         }
-        return replace(self, **own)
+        return replace(self, **own, in_context=self.in_context and limits.reference_px > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +205,7 @@ def plan_scene(
         references=tuple(
             reference_picture(photos[name], limits.reference_px, subject.kind)
             for name, subject in scene.subjects.items()
-            if drawing.in_context
+            if drawing.in_context and limits.reference_px
         ),
         photos=photos,
         size=size,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from personae.diffusion.backbone import Backbone, Context
-from personae.diffusion.guidance import guided
+from personae.diffusion.guidance import guided, told_guidance
 from personae.diffusion.regions import drawn_by_regions
 from personae.generation.drawing import Drawing, Plan, initial_latents, layout_of, plan_scene
 from personae.generation.regions import regional_prompts, regions_of
@@ -34,20 +34,27 @@ def trace(
 ) -> list[Glimpse]:
     r"""The clean picture that the model predicts before each step, and the one it ends with.
 
-    Euler steps of :math:`dx = v\,dt` over the pipeline's own times, with
-    :math:`\hat x_0 = x - t v` for a flow; the last glimpse, at time 0, is the picture that `draw`
-    gives up to rounding. MuDI (arXiv 2404.04243, Sec. 4.2) looks at the first ten to see how early
-    subjects get their places.
+    Steps without noise over the pipeline's own times: of a flow Euler's, :math:`dx = v\,dt` with
+    :math:`\hat x_0 = x - t v`, of a diffusion DDIM's; the last glimpse, at
+    time 0, is the picture that `draw` gives up to rounding. MuDI (arXiv 2404.04243, Sec. 4.2) looks
+    at the first ten to see how early subjects get their places.
 
     Raises:
         DataError: the scene cannot be drawn by this model; see `plan_scene`.
     """
     drawing = (drawing or Drawing()).settled(backbone)
-    assert drawing.steps is not None and drawing.guidance is not None
-    assert drawing.reference_guidance is not None
+    assert drawing.guidance is not None
     plan = plan_scene(scene, backbone.limits, drawing)
+    with told_guidance(backbone, drawing.guidance) as guidance:
+        return _glimpses(backbone, plan, drawing, guidance, seed)
+
+
+def _glimpses(
+    backbone: Backbone, plan: Plan, drawing: Drawing, guidance: float, seed: int
+) -> list[Glimpse]:
+    assert drawing.steps is not None and drawing.reference_guidance is not None
     contexts = [_context(backbone, plan, plan.prompt)]
-    if drawing.guidance > 1:
+    if guidance > 1:
         contexts.append(_context(backbone, plan, ""))
     start = initial_latents(plan, backbone, drawing, seed)[None]
     x = start.to(backbone.device, backbone.dtype)
@@ -61,12 +68,12 @@ def trace(
                 _by_references(backbone, x, now.expand(1), context, drawing.reference_guidance)
                 for context in contexts
             ]
-            velocity = said[0]
+            prediction = said[0]
             if len(said) == 2:
-                velocity = guided(said[0], said[1], drawing.guidance)
-            estimate = backbone.estimate(x, velocity, now.expand(1))
+                prediction = guided(said[0], said[1], guidance)
+            estimate = backbone.estimate(x, prediction, now.expand(1))
             glimpses.append(Glimpse(float(now), _picture(backbone, estimate)))
-            x = x + (then - now) * velocity
+            x = backbone.follow(x, prediction, now.expand(1), then.expand(1))
     return [*glimpses, Glimpse(float(times[-1]), _picture(backbone, x))]
 
 

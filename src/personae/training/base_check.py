@@ -11,8 +11,7 @@ from torch import nn
 
 from personae.diffusion.adapters import require_same_adapter
 from personae.diffusion.configs import KNOWN_MODELS, ModelConfigs, build_on_meta
-from personae.diffusion.flux2_limits import LORA_TARGETS
-from personae.diffusion.folder import CheckpointFolder, inspect_folder
+from personae.diffusion.folder import CheckpointFolder, inspect_folder, names_in_memory
 from personae.diffusion.load import FAMILIES, TOONS, find_configs
 from personae.diffusion.memory import format_bytes
 from personae.errors import RequestError, WeightsError
@@ -48,12 +47,17 @@ class Base:
     @property
     def denoiser(self) -> nn.Module:
         """What is trained."""
-        return self.modules["transformer"]
+        return self.modules[self.configs.family.denoiser]
+
+    @property
+    def text_encoders(self) -> tuple[nn.Module, ...]:
+        """What embeds prompts, one or two."""
+        return tuple(self.modules[name] for name in self.modules if name.startswith("text_encoder"))
 
     @property
     def multiple(self) -> int:
         """Width and height of a picture are multiples of this many pixels."""
-        return int(2 ** len(self.configs.parts["vae"].config["block_out_channels"]))
+        return self.configs.multiple
 
     @property
     def num_parameters(self) -> int:
@@ -79,13 +83,13 @@ def look_at_base(recipe: Recipe) -> tuple[Base | None, list[Finding]]:
     return base, [*_weights(recipe, base), *_lora(recipe, base)]
 
 
-def adapted_layers(denoiser: nn.Module, targets: Sequence[str]) -> dict[str, nn.Linear]:
+def adapted_layers(base: Base, targets: Sequence[str]) -> dict[str, nn.Linear]:
     """The layers that an adapter goes on, by name, as `add_lora` chooses them.
 
     Raises:
         RequestError: the targets match none, or one that is no linear layer.
     """
-    pattern = LORA_TARGETS
+    denoiser, pattern = base.denoiser, base.configs.family.lora_targets
     if targets:
         pattern = r"(.*\.)?(" + "|".join(re.escape(name) for name in targets) + ")"
     found = {k: layer for k, layer in denoiser.named_modules() if re.fullmatch(pattern, k)}
@@ -113,11 +117,11 @@ def trained_numbers(recipe: Recipe, base: Base) -> tuple[int, int]:
         RequestError: an adapter's targets match no layer.
     """
     if recipe.lora is not None:
-        layers = adapted_layers(base.denoiser, recipe.lora.targets).values()
+        layers = adapted_layers(base, recipe.lora.targets).values()
         rank = recipe.lora.rank
         return sum(rank * (x.in_features + x.out_features) for x in layers), len(layers)
     parts = [base.denoiser]
-    parts += [base.modules["text_encoder"]] if recipe.training.train_text_encoder else []
+    parts += base.text_encoders if recipe.training.train_text_encoder else []
     trained = [parameter for part in parts for parameter in part.parameters()]
     return sum(parameter.numel() for parameter in trained), len(trained)
 
@@ -191,7 +195,7 @@ def _lacking(base: Base, folder: CheckpointFolder) -> list[Finding]:
     """Tensors of the configuration that the files do not hold, or hold in another shape."""
     findings: list[Finding] = []
     for part, module in base.modules.items():
-        stored = folder.tensors.get(part, {})
+        stored = names_in_memory(folder.tensors.get(part, {}))
         state = module.state_dict(keep_vars=True)
         held = {id(state[name]) for name in stored if name in state}
         wrong = [
@@ -219,7 +223,7 @@ def _lora(recipe: Recipe, base: Base) -> list[Finding]:
         came, todo = "a section [lora] too", "drop one; an adapter is for the denoiser only"
         findings.append(Mistake("training.train_text_encoder", "false", came, todo))
     try:
-        layers = adapted_layers(base.denoiser, lora.targets)
+        layers = adapted_layers(base, lora.targets)
     except RequestError as error:
         return [*findings, mistake_of("lora.targets", repr(list(lora.targets)), error)]
     least = min(min(layer.in_features, layer.out_features) for layer in layers.values())

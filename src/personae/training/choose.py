@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from personae.diffusion.backbone import Backbone
+from personae.errors import RequestError
 from personae.metrics.eyes import Group, PeopleEyes
 from personae.metrics.witnesses import EyesChoice, build_witnesses
 from personae.training.chosen import Chosen
@@ -43,7 +44,8 @@ def choose(
     if wanted.examiner is not None and (wanted.every or wanted.examine_every):
         examination = Examination(_people(wanted.examiner))
     return Chosen(
-        _method(recipe, reward, examination), _validation(recipe, backbone, reward, examination)
+        _method(recipe, backbone, reward, examination),
+        _validation(recipe, backbone, reward, examination),
     )
 
 
@@ -52,12 +54,19 @@ def reward_groups(recipe: Recipe) -> tuple[Group, ...]:
     return ("person",) if recipe.data.toons is not None else ("person", "thing")
 
 
-def _method(recipe: Recipe, reward: Reward | None, examination: Examination | None) -> Method:
+def _method(
+    recipe: Recipe, backbone: Backbone, reward: Reward | None, examination: Examination | None
+) -> Method:
     if reward is None:
         return Finetuning()
     every = recipe.validation.examine_every
     watch = examination if every else None
     if recipe.grpo is not None:
+        if not backbone.is_flow:
+            raise RequestError(
+                f"grpo: expected a base that is a rectified flow; {backbone.name} "
+                f"({backbone.family}) is none: use rerefl or flow matching alone"
+            )
         return Grpo(recipe.grpo, recipe.rollout, reward, watch, every)
     if recipe.rerefl is not None:
         return ReReFL(recipe.rerefl, recipe.rollout, reward, watch, every)

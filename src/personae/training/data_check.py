@@ -89,7 +89,8 @@ def assumed_data(recipe: Recipe, limits: Limits) -> DataFacts:
     width, height = max(
         recipe.data.sizes or limits.sizes or ((1024, 1024),), key=lambda size: size[0] * size[1]
     )
-    side, count = limits.reference_px, min(2, limits.max_subjects)
+    side = limits.reference_px
+    count = min(2, limits.max_subjects) if side else 0
     name = "+".join([f"{width}x{height}", *[f"{side}x{side}"] * count])
     return DataFacts("unknown examples, pictures assumed", 0, (Shape(name, 1.0),), 0.0)
 
@@ -211,7 +212,7 @@ def _line_mistake(problem: str) -> Mistake:
 
 def _lines(path: Path, limits: Limits | None, needs_references: bool) -> Iterator[Finding]:
     """Lines with more references than the base takes, and pictures that are not there."""
-    most = limits.max_subjects if limits else None
+    most = limits.max_subjects if limits and limits.reference_px else None
     for number, line in json_lines(path):
         where = f"{path}:{number}"
         if not isinstance(line, Mapping) or not isinstance(line.get("references"), list):

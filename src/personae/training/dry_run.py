@@ -188,7 +188,7 @@ def _small_decoder(folder: Path, base: Base) -> Callable[[Tensor], Tensor]:
     except OSError as error:
         raise WeightsError(f"{folder}: cannot be read ({error.strerror or error})") from error
     read_safetensors_header(folder / "diffusion_pytorch_model.safetensors")
-    channels = int(base.configs.parts["transformer"].config["in_channels"])
+    channels = int(base.configs.denoiser.config["in_channels"])
     with torch.device("meta"):
         return SmallDecoder(config, round((channels / own) ** 0.5))
 

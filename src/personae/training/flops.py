@@ -7,21 +7,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from personae.diffusion.backbone import Limits
+from personae.diffusion.configs import ModelConfigs
+from personae.diffusion.memory import Workload
+from personae.diffusion.rehearsed import FusedAttention, denoiser_pass
 from personae.training.base_check import Base, adapted_layers
 from personae.training.data_check import Shape
 from personae.training.grpo_recipe import window_of
 from personae.training.recipe import Recipe
 
-__all__ = ["PictureFlops", "Work", "decoder_cost", "denoiser_flops", "picture_flops", "step_flops"]
+__all__ = [
+    "PictureFlops",
+    "Work",
+    "decoder_cost",
+    "denoiser_flops",
+    "picture_flops",
+    "step_flops",
+    "unet_flops",
+]
 
-# Which tokens a layer of a Flux2Transformer2DModel sees, by the start or a part of its name.
-_ONCE = ("time_guidance_embed", "modulation", "norm_out")
+# Which tokens a layer of a FLUX transformer sees, by the start or a part of its name.
+_ONCE: tuple[str, ...] = ("time_guidance_embed", "time_text_embed", "modulation", "norm_out")
+_ONCE += (".norm1.linear", ".norm1_context.linear", ".norm.linear")
 _TEXT = ("context_embedder", ".attn.add_", ".attn.to_add_out", ".ff_context.")
 _ALL = ("single_transformer_blocks.",)
 
@@ -104,25 +114,68 @@ def picture_flops(recipe: Recipe, base: Base, shape: Shape, decode: float) -> Pi
         shape: of the picture and its references.
         decode: what the autoencoder's decoder takes; see `decoder_cost`.
     """
-    tokens = [_patches(base, *size) for size in shape.pictures]
-    text, ranks = base.configs.limits.prompt_tokens, dict[str, int]()
+    ranks = dict[str, int]()
     if recipe.lora is not None:
-        layers = adapted_layers(base.denoiser, recipe.lora.targets)
+        layers = adapted_layers(base, recipe.lora.targets)
         ranks = dict.fromkeys(layers, recipe.lora.rank)
+    denoiser, alone = _passes_of(base, shape, ranks)
     return PictureFlops(
-        denoiser=denoiser_flops(base.denoiser, text, tokens[0], sum(tokens[1:]), ranks),
-        alone=denoiser_flops(base.denoiser, text, tokens[0], ranks=ranks),
-        text=_text_flops(base.modules["text_encoder"], text),
+        denoiser=denoiser,
+        alone=alone,
+        text=sum(_text_flops(encoder, base.configs) for encoder in base.text_encoders),
         encode=_encode_flops(base.modules["vae"], shape.pictures),
         decode=decode,
     )
+
+
+def _passes_of(base: Base, shape: Shape, ranks: Mapping[str, int]) -> tuple[float, float]:
+    """One pass of the denoiser with the references, and one without."""
+    if base.configs.family.denoiser == "unet":
+        (width, height), *_ = shape.pictures
+        pass_ = denoiser_pass(
+            base.configs, base.denoiser, Workload(width=width, height=height, dtype=torch.float32)
+        )
+        flops = unet_flops(base.denoiser, pass_, ranks)
+        return flops, flops
+    text = base.configs.limits.prompt_tokens
+    picture, *others = [_patches(base, *size) for size in shape.pictures]
+    return (
+        denoiser_flops(base.denoiser, text, picture, sum(others), ranks),
+        denoiser_flops(base.denoiser, text, picture, ranks=ranks),
+    )
+
+
+def unet_flops(
+    denoiser: nn.Module, run: Callable[[], Tensor], ranks: Mapping[str, int] | None = None
+) -> float:
+    """One pass, counted operation by operation; ``ranks`` are those of layers with an adapter."""
+    adapters, handles = [0.0], []
+    for name, layer in denoiser.named_modules():
+        rank = (ranks or {}).get(name, 0)
+        if rank and isinstance(layer, nn.Linear):
+            sides = layer.in_features + layer.out_features
+
+            def seen(
+                module: Any, given: Any, out: Tensor, each: float = 2.0 * rank * sides
+            ) -> None:
+                adapters[0] += each * (out.numel() // out.shape[-1])
+
+            handles.append(layer.register_forward_hook(seen))
+    attention, counter = FusedAttention(), FlopCounterMode(display=False)
+    with torch.no_grad(), counter, attention:
+        run()
+    for handle in handles:
+        handle.remove()
+    return float(counter.get_total_flops()) + attention.flops + adapters[0]
 
 
 def _patches(base: Base, width: int, height: int) -> int:
     return (width // base.multiple) * (height // base.multiple)
 
 
-def _text_flops(encoder: nn.Module, tokens: int) -> float:
+def _text_flops(encoder: nn.Module, configs: ModelConfigs) -> float:
+    tokens = int(getattr(encoder.config, "max_position_embeddings", 0) or 0)
+    tokens = min(tokens or configs.limits.prompt_tokens, configs.limits.prompt_tokens)
     layers = [m for name, m in encoder.named_modules() if isinstance(m, nn.Linear)]
     inner = [m for m in layers if m is not getattr(encoder, "lm_head", None)]
     config: Any = encoder.config
@@ -146,23 +199,6 @@ def _latents(autoencoder: Any, width: int, height: int) -> Tensor:
     return torch.empty(shape, device="meta")
 
 
-class _FusedAttention(TorchFunctionMode):
-    """Attention as it runs on devices: without a matrix of n^2 numbers that is kept."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops = 0.0
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
-        query, key, value = args[:3]
-        self.flops += 4.0 * query.numel() * key.shape[-2]
-        return query + key + value
-
-
 def decoder_cost(
     base: Base, decode: Callable[[Tensor], Tensor] | None, width: int, height: int
 ) -> tuple[float, int]:
@@ -177,7 +213,7 @@ def decoder_cost(
     autoencoder: Any = base.modules["vae"]
     latents, run = _latents(autoencoder, width, height), autoencoder.decode
     if decode is not None:
-        channels = int(base.configs.parts["transformer"].config["in_channels"])
+        channels = int(base.configs.denoiser.config["in_channels"])
         sides = (height // base.multiple, width // base.multiple)
         latents, run = torch.empty(1, channels, *sides, device="meta"), decode
     kept: dict[int, Tensor] = {}
@@ -187,7 +223,7 @@ def decoder_cost(
         return tensor
 
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    attention, counter = _FusedAttention(), FlopCounterMode(display=False)
+    attention, counter = FusedAttention(), FlopCounterMode(display=False)
     with torch.enable_grad(), hooks, counter, attention:
         run(latents.requires_grad_())
     weights = {p.untyped_storage()._cdata for p in autoencoder.parameters()}
@@ -240,16 +276,15 @@ class _Guided:
 
     def rolling(self, flops: PictureFlops) -> float:
         """Of a step of a rollout."""
-        return _passes(flops, *self.recipe.rollout.scales(self.limits))
+        return self._passes(flops, *self.recipe.rollout.scales(self.limits))
 
     def drawing(self, flops: PictureFlops) -> float:
         """Of a step of drawing as users draw."""
-        return _passes(flops, self.limits.guidance, self.limits.reference_guidance)
+        return self._passes(flops, self.limits.guidance, self.limits.reference_guidance)
 
-
-def _passes(flops: PictureFlops, guidance: float, reference_guidance: float) -> float:
-    each = flops.denoiser + (0 if reference_guidance == 1 else flops.alone)
-    return each if guidance == 1 else 2 * each
+    def _passes(self, flops: PictureFlops, guidance: float, reference_guidance: float) -> float:
+        each = flops.denoiser + (0 if reference_guidance == 1 else flops.alone)
+        return each if guidance == 1 or self.limits.guidance_embedded else 2 * each
 
 
 def _rerefl(

@@ -12,8 +12,8 @@ import torch
 from personae.compute.device import limited_threads
 from personae.data.latents import pictures_at_once
 from personae.diffusion.folder import CheckpointFolder, StoredTensor
-from personae.diffusion.memory import Workload, estimate_memory, flux2_activations
-from personae.diffusion.quantize import QUANTIZED, weight_bytes
+from personae.diffusion.memory import Workload, activations, weight_needs
+from personae.diffusion.quantize import weight_bytes
 from personae.training.base_check import Base, adapted_layers, trained_numbers
 from personae.training.data_check import DataFacts, Shape
 from personae.training.flops import Work
@@ -100,24 +100,30 @@ def memory_needs(
     stages = _stages(recipe, base, largest(data), kept_by_decoder)
     stages["encoding, once"] = _encoding(recipe, base, data)
     if recipe.training.sharding != "no" and processes > 1:
-        held, stages = _in_parts(recipe, held, stages, trained, processes)
+        sharing = (base.configs.family.denoiser, trained, processes)
+        held, stages = _in_parts(recipe, held, stages, *sharing)
     return MemoryNeeds(held, stages, available)
 
 
 def _in_parts(
-    recipe: Recipe, held: dict[str, int], stages: dict[str, int], trained: int, processes: int
+    recipe: Recipe,
+    held: dict[str, int],
+    stages: dict[str, int],
+    denoiser: str,
+    trained: int,
+    processes: int,
 ) -> tuple[dict[str, int], dict[str, int]]:
     """The same for one of several processes that share what is trained, as `Shards` does.
 
     Loaded whole, cut up, and put together again to draw, in the precision of passes; on the main
     process also to be looked at and saved.
     """
-    shared = (f"{QUANTIZED} weights", "gradients", "optimizer", "mean of the weights")
+    shared = (f"{denoiser} weights", "gradients", "optimizer", "mean of the weights")
     parts = {name: -(-held[name] // processes) for name in shared if name in held}
     whole = trained * (2 if recipe.training.precision == "bf16" else 4)
     drawing = ("rollout", "decoder", "step with a gradient, decoder", "steps with a gradient")
     found = {name: size + whole * (name in drawing) for name, size in stages.items()}
-    found["loading, once"] = max(0, held[f"{QUANTIZED} weights"] - sum(parts.values()))
+    found["loading, once"] = max(0, held[f"{denoiser} weights"] - sum(parts.values()))
     found["the whole model, on the main process"] = whole
     return held | parts, found
 
@@ -155,15 +161,14 @@ def _workload(recipe: Recipe, shape: Shape, batch: int, *, trained: bool) -> Wor
 def _weights(recipe: Recipe, base: Base) -> dict[str, int]:
     """Bytes of each part as it is loaded; where prompts are kept, its encoder may leave a GPU."""
     dtype, kind = _weight_dtype(recipe), recipe.training.quantize
-    work = Workload(width=base.multiple, height=base.multiple, dtype=dtype)
-    found = estimate_memory(base.configs, work)
-    held = {f"{part} weights": size for part, size in found.weights.items()}
+    held = {f"{name} weights": size for name, size in weight_needs(base.modules, dtype).items()}
     if kind != "no":
-        stored = StoredTensor("F32", (found.num_parameters[QUANTIZED],))
-        one = CheckpointFolder(Path(), "", {}, {QUANTIZED: {"all": stored}}, pickled=False)
-        held[f"{QUANTIZED} weights"] = weight_bytes(one, dtype, kind)
+        part = base.configs.family.denoiser
+        stored = StoredTensor("F32", (sum(x.numel() for x in base.denoiser.parameters()),))
+        one = CheckpointFolder(Path(), "", {}, {part: {"all": stored}}, pickled=False)
+        held[f"{part} weights"] = weight_bytes(one, dtype, kind, part)
     if recipe.training.offload_text_encoder and recipe.device != "cpu":
-        held["text_encoder weights"] = 0
+        held |= dict.fromkeys([name for name in held if name.startswith("text_encoder")], 0)
     return held
 
 
@@ -174,7 +179,7 @@ def _optimizer_bytes(recipe: Recipe, base: Base, trained: int) -> int:
     if recipe.optimizer.name != "muon":
         return 8 * trained
     if recipe.lora is not None:
-        names = adapted_layers(base.denoiser, recipe.lora.targets)
+        names = adapted_layers(base, recipe.lora.targets)
         rank = recipe.lora.rank
         hidden = sum(
             rank * (layer.in_features + layer.out_features)
@@ -183,7 +188,7 @@ def _optimizer_bytes(recipe: Recipe, base: Base, trained: int) -> int:
         )
     else:
         parts = [base.denoiser]
-        parts += [base.modules["text_encoder"]] if recipe.training.train_text_encoder else []
+        parts += base.text_encoders if recipe.training.train_text_encoder else []
         named = [pair for part in parts for pair in part.named_parameters()]
         hidden = sum(value.numel() for name, value in named if is_hidden_matrix(name, value))
     return 8 * trained - 4 * hidden
@@ -191,7 +196,7 @@ def _optimizer_bytes(recipe: Recipe, base: Base, trained: int) -> int:
 
 def _latent_bytes(base: Base, data: DataFacts) -> int:
     """Float16 latents of pictures and references, int32 tokens with their mask."""
-    channels = int(base.configs.parts["transformer"].config["in_channels"])
+    channels = int(base.configs.denoiser.config["in_channels"])
     tokens = 5 * base.configs.limits.prompt_tokens
     each = 0.0
     for shape in data.shapes:
@@ -203,19 +208,20 @@ def _latent_bytes(base: Base, data: DataFacts) -> int:
 def _stages(recipe: Recipe, base: Base, shape: Shape, kept: int) -> dict[str, int]:
     training, grpo = recipe.training, recipe.grpo
     batch = training.batch_size if grpo is None else min(grpo.minibatch, grpo.group * grpo.prompts)
-    free = flux2_activations(base.configs, _workload(recipe, shape, batch, trained=False))
+    free = activations(base.configs, _workload(recipe, shape, batch, trained=False))
     learning = _workload(recipe, shape, batch, trained=True)
-    trained = flux2_activations(base.configs, learning)["transformer"]
+    denoiser = base.configs.family.denoiser
+    trained = activations(base.configs, learning)[denoiser]
     stages = {"prompts": 0 if recipe.data.cache_text else free["text_encoder"]}
     if grpo is None or grpo.flow_weight:
         stages["flow matching"] = trained
     passes = _passes_at_once(recipe, base)
     if recipe.rerefl is not None:
         share = _HALF if learning.dtype.itemsize == 2 else 1.0
-        stages["rollout"] = free["transformer"]
+        stages["rollout"] = free[denoiser]
         stages["step with a gradient, decoder"] = passes * trained + int(batch * share * kept)
     if grpo is not None:
-        stages["rollout"] = free["transformer"]
+        stages["rollout"] = free[denoiser]
         stages["decoder"] = free["vae"]
         stages["steps with a gradient"] = passes * trained
     return stages
@@ -236,7 +242,7 @@ def _encoding(recipe: Recipe, base: Base, data: DataFacts) -> int:
     most = min(_ENCODED_AT_ONCE, pictures_at_once(*shape.pictures[0]))
     batch = min(most, data.examples or most)
     work = _workload(recipe, shape, batch, trained=False)
-    seen = flux2_activations(base.configs, work)["vae"]
+    seen = activations(base.configs, work)["vae"]
     return seen * _weight_dtype(recipe).itemsize // work.dtype.itemsize
 
 
@@ -253,8 +259,8 @@ def disk_needs(recipe: Recipe, base: Base, data: DataFacts | None, out: Path) ->
         return needed
     folder, size = recipe.data.folder or out / "latents", _latent_bytes(base, data)
     if recipe.data.cache_text:
-        net, limits = base.configs.parts["transformer"].config, base.configs.limits
-        numbers = limits.prompt_tokens * int(net["joint_attention_dim"])
+        rows, columns = base.configs.text_shape
+        numbers = rows * columns
         size += data.examples * numbers * _weight_dtype(recipe).itemsize
     return {**needed, folder: needed.get(folder, 0) + size}
 
@@ -289,17 +295,29 @@ def time_needs(
 
 
 def _speed(recipe: Recipe, base: Base, shape: Shape, device: torch.device) -> float:
-    config = base.configs.parts["transformer"].config
-    heads = int(config["num_attention_heads"])
     places = sum((w // base.multiple) * (h // base.multiple) for w, h in shape.pictures)
+    heads, width = _heads_and_width(base)
+    if base.configs.family.denoiser == "unet":  # its deepest stage, where most of its numbers are
+        places //= 4 ** (len(base.configs.denoiser.config["block_out_channels"]) - 1)
     return measured_speed(
         device,
         torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32,
         tokens=base.configs.limits.prompt_tokens + places,
-        width=heads * int(config["attention_head_dim"]),
+        width=width,
         heads=heads,
         batch=recipe.training.batch_size if recipe.grpo is None else recipe.grpo.minibatch,
     )
+
+
+def _heads_and_width(base: Base) -> tuple[int, int]:
+    """Of one block; of a UNet's deepest stage."""
+    config = base.configs.denoiser.config
+    if base.configs.family.denoiser == "unet":
+        heads = config.get("num_attention_heads") or config["attention_head_dim"]
+        deepest = int(heads[-1] if isinstance(heads, (list, tuple)) else heads)
+        return deepest, int(config["block_out_channels"][-1])
+    heads = int(config["num_attention_heads"])
+    return heads, heads * int(config["attention_head_dim"])
 
 
 def _capped(recipe: Recipe, needs: TimeNeeds, log: History | None = None) -> TimeNeeds:

@@ -48,8 +48,9 @@ def guides_of(backbone: Backbone, examples: Sequence[Example], empty: Tensor) ->
     text = backbone.encode_prompt([example.prompt for example in examples])
     columns = zip(*(example.references for example in examples), strict=True)
     references = tuple(_latents(backbone, column) for column in columns)
-    unprompted = None if limits.guidance == 1 else empty.expand(len(examples), -1, -1)
-    return Guides(Context(text, references), unprompted, limits.guidance, limits.reference_guidance)
+    guidance = 1.0 if limits.guidance_embedded else limits.guidance
+    unprompted = None if guidance == 1 else empty.expand(len(examples), -1, -1)
+    return Guides(Context(text, references), unprompted, guidance, limits.reference_guidance)
 
 
 def _latents(backbone: Backbone, pictures: Sequence[np.ndarray]) -> Tensor:

@@ -38,13 +38,20 @@ class RolloutRecipe:
                 raise RequestError(f"rollout.{name}: expected 0 or more; got {scale}")
 
     def scales(self, limits: Limits) -> tuple[float, float]:
-        """Both guidances, the model's own where the recipe names none."""
+        """Both guidances, the model's own where the recipe names none.
+
+        A model that is told its guidance needs no second pass, and is told 1 while it learns.
+        """
+        if limits.guidance_embedded:
+            return 1.0, self._by_references(limits)
         return (
             limits.guidance if self.guidance is None else self.guidance,
-            limits.reference_guidance
-            if self.reference_guidance is None
-            else self.reference_guidance,
+            self._by_references(limits),
         )
+
+    def _by_references(self, limits: Limits) -> float:
+        told = self.reference_guidance
+        return limits.reference_guidance if told is None else told
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +121,8 @@ def roll_out(
         rows = torch.nonzero(stops > step).flatten().to(x.device)
         here = times[step].expand(len(rows)).to(x.device)
         velocity = guided_velocity(backbone, x[rows], here, guides[rows])
-        x[rows] = x[rows] + (times[step + 1] - times[step]).to(x.device) * velocity
+        there = times[step + 1].expand(len(rows)).to(x.device)
+        x[rows] = backbone.follow(x[rows], velocity, here, there)
     return x
 
 
@@ -155,6 +163,5 @@ def clean_estimates(
             velocity = guided_velocity(backbone, x, here, guides)
         if offset == num_steps - 1:
             return backbone.estimate(x, velocity, here), velocity
-        span = (times[step + 1] - here).view(-1, 1, 1, 1)
-        x = x + span * velocity
+        x = backbone.follow(x, velocity, here, times[step + 1])
     raise RequestError(f"{num_steps} steps with a gradient: expected at least 1")

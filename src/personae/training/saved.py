@@ -31,8 +31,8 @@ def check_adapter(backbone: Backbone, folder: Path) -> None:
     layers = _layers(backbone)
     named: dict[str, Tensor] = {}
     for name, (down, up) in layers.items():
-        named[f"transformer.{name}.lora_A.weight"] = down
-        named[f"transformer.{name}.lora_B.weight"] = up
+        named[f"{backbone.lora_prefix}.{name}.lora_A.weight"] = down
+        named[f"{backbone.lora_prefix}.{name}.lora_B.weight"] = up
     _compare(folder / DIFFUSERS_FILE, named)
     if (folder / COMFY_FILE).is_file():
         _compare(folder / COMFY_FILE, flux2_original_lora(layers, _scale(backbone)))
@@ -49,7 +49,7 @@ def _scale(backbone: Backbone) -> float:
     """Alpha / rank, as the layers themselves compute with it."""
     scales = [
         module.scaling["default"]
-        for module in backbone.pipeline.transformer.modules()
+        for module in getattr(backbone.pipeline, backbone.lora_prefix).modules()
         if hasattr(module, "scaling") and "default" in module.scaling
     ]
     return float(scales[0])

@@ -98,11 +98,14 @@ class Shards:
             yield
             return
         backbone = self._backbone
-        backbone.denoiser = backbone.pipeline.transformer = _plain_copy(self._denoiser, state)
+        name = backbone.lora_prefix
+        backbone.denoiser = _plain_copy(self._denoiser, state)
+        setattr(backbone.pipeline, name, backbone.denoiser)
         try:
             yield
         finally:
-            backbone.denoiser, backbone.pipeline.transformer = self._root, self._denoiser
+            backbone.denoiser = self._root
+            setattr(backbone.pipeline, name, self._denoiser)
 
     def collect(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whole, on the main process's CPU; empty on the others, but all must come."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from personae.data.cast_examples import CastExamples
-from personae.data.examples import Example, ExampleFile, ExampleSource, ToonExamples
+from personae.data.examples import (
+    Example,
+    ExampleFile,
+    ExampleSource,
+    ToonExamples,
+    WithoutReferences,
+)
 from personae.diffusion.backbone import Backbone
 from personae.errors import RequestError
 from personae.training.recipe import Recipe
@@ -17,6 +23,11 @@ _AFTER_SAMPLES = 500
 
 def example_source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
     """The examples that a recipe trains on."""
+    source = _source(recipe, backbone)
+    return source if backbone.limits.reference_px else WithoutReferences(source)
+
+
+def _source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
     limits, data = backbone.limits, recipe.data
     if data.cast is not None:
         return CastExamples(data.cast, data.sizes or limits.sizes, recipe.seed, limits=limits)
@@ -53,6 +64,8 @@ def prior_source(recipe: Recipe, backbone: Backbone) -> ExampleSource | None:
 def sample_examples(recipe: Recipe, source: ExampleSource) -> list[Example]:
     """What sample sheets show: toons of the validation split, or a file's first examples."""
     count = recipe.samples.count
+    if isinstance(source, WithoutReferences):
+        return [source.bare(one) for one in sample_examples(recipe, source.source)]
     if isinstance(source, ToonExamples):
         source = replace(source, count=count, start=0, split="validation")
     return [source[number] for number in range(min(count, len(source)))]
@@ -66,7 +79,7 @@ def validation_examples(recipe: Recipe, backbone: Backbone) -> list[Example]:
     Raises:
         RequestError: the data are a file, and no file for validation is named.
     """
-    wanted, source = recipe.validation, example_source(recipe, backbone)
+    wanted, source = recipe.validation, _source(recipe, backbone)
     if isinstance(source, ToonExamples):
         kept = replace(source, count=wanted.count, start=_AFTER_SAMPLES, split="validation")
         return [kept[number] for number in range(wanted.count)]
