@@ -49,6 +49,9 @@ def medium(kind: str) -> ModelConfigs:
     if kind == "sdxl":
         more = {"block_out_channels": (32, 64), "attention_head_dim": (2, 4)}
         parts["unet"] = replace(parts["unet"], config={**parts["unet"].config, **more})
+    else:
+        net = parts["transformer"]
+        parts["transformer"] = replace(net, config={**net.config, "num_attention_heads": 4})
     return replace(configs, parts=parts)
 
 
@@ -76,6 +79,9 @@ def test_activations_are_about_what_the_operations_keep(
         add_lora(backbone, 2, 2)
     if checkpointing:
         backbone.denoiser.enable_gradient_checkpointing()
+    for value in backbone.denoiser.parameters():
+        if value.requires_grad:  # gradients of weights are counted elsewhere
+            value.register_post_accumulate_grad_hook(forget)
     x, context = example_context(backbone, 256, 256, 0)
     x, context = x.to(dtype), context.to(dtype=dtype)
     autocast = torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16)
@@ -83,9 +89,12 @@ def test_activations_are_about_what_the_operations_keep(
         said = backbone.predict(x, torch.ones(1), context)
         if training:
             said.sum().backward()
-    gradients = sum(p.grad.nbytes for p in backbone.denoiser.parameters() if p.grad is not None)
     expected = activations(configs, work)[configs.family.denoiser]
-    assert expected == pytest.approx(watch.peak - gradients / 2, rel=0.35)
+    assert expected == pytest.approx(watch.peak, rel=0.2)
+
+
+def forget(weight: torch.Tensor) -> None:
+    weight.grad = None
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

@@ -162,8 +162,9 @@ class TwoEncoders(nn.Module):
 
     def activation_checkpointing_enable(self) -> None:
         """In both, by the name that the installed transformers has for it."""
-        for encoder in (self.text_encoder, self.text_encoder_2):
-            enable: Any = getattr(encoder, "activation_checkpointing_enable", None)
+        encoders: tuple[Any, ...] = (self.text_encoder, self.text_encoder_2)
+        for encoder in encoders:
+            enable = getattr(encoder, "activation_checkpointing_enable", None)
             (enable or encoder.gradient_checkpointing_enable)()
 
 

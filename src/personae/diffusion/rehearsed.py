@@ -193,10 +193,19 @@ def _make_trainable(configs: ModelConfigs, denoiser: Any, workload: Workload) ->
         if workload.training == "full" or re.fullmatch(targets, name.rpartition(".")[0]):
             value.requires_grad_()
             value.register_post_accumulate_grad_hook(_forget)
+    if workload.training == "lora" and workload.dtype.itemsize == 2:
+        for name, layer in denoiser.named_modules():
+            if re.fullmatch(targets, name):
+                layer.register_forward_pre_hook(_own_input)
     denoiser.train()
     if workload.checkpointing:
         denoiser.enable_gradient_checkpointing(_recomputed)
     return True
+
+
+def _own_input(layer: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """An adapter has float32 numbers: it keeps a copy of its input, cast there and back."""
+    return (given[0].clone(), *given[1:])
 
 
 def _forget(weight: Tensor) -> None:
