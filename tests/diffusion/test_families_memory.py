@@ -125,16 +125,15 @@ def test_a_model_of_true_size_without_weights(kind: str) -> None:
 
 def test_a_unet_is_counted_as_its_operations_say() -> None:
     """The dry run's count of a pass, against counting what a backbone does; the adapter's too."""
-    from personae.diffusion.rehearsed import denoiser_pass
-    from personae.training.flops import unet_flops
+    from personae.diffusion.rehearsed import denoiser_pass, pass_flops
 
     backbone = build_sized(tiny_configs("sdxl"), "meta", torch.float32)
     configs, work = tiny_configs("sdxl"), Workload(width=64, height=64, dtype=torch.float32)
     run = denoiser_pass(configs, backbone.denoiser, work)
     expected = count_flops(backbone, 64, 64, references=0).forward
-    assert unet_flops(backbone.denoiser, run) == pytest.approx(expected, rel=0.01)
-    with_adapter = unet_flops(backbone.denoiser, run, {"mid_block.attentions.0.proj_in": 3})
-    assert with_adapter - unet_flops(backbone.denoiser, run) == 2 * 3 * 64 * 16
+    assert pass_flops(backbone.denoiser, run) == pytest.approx(expected, rel=0.01)
+    with_adapter = pass_flops(backbone.denoiser, run, {"mid_block.attentions.0.proj_in": 3})
+    assert with_adapter - pass_flops(backbone.denoiser, run) == 2 * 3 * 64 * 16
 
 
 @pytest.mark.parametrize("configs", [SDXL, FLUX1], ids=["sdxl", "flux1"])

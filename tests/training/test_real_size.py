@@ -102,8 +102,8 @@ def test_depth_takes_blocks_away_and_nothing_else() -> None:
     net = shrunk(KLEIN, 10).parts["transformer"].config
     assert (net["num_layers"], net["num_single_layers"]) == (2, 8)
     assert net["num_attention_heads"] == 24
-    with pytest.raises(RequestError, match="expected Flux2KleinPipeline"):
-        build_sized(replace(KLEIN, pipeline_class="FluxPipeline"), "meta", torch.float32)
+    with pytest.raises(RequestError, match="expected one of Flux2KleinPipeline"):
+        build_sized(replace(KLEIN, pipeline_class="KandinskyPipeline"), "meta", torch.float32)
 
 
 def test_operations_are_counted_about_as_by_hand() -> None:

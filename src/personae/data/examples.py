@@ -22,7 +22,6 @@ __all__ = [
     "ExampleFile",
     "ExampleSource",
     "ToonExamples",
-    "WithoutReferences",
     "fit_picture",
     "fit_square",
 ]
@@ -181,33 +180,6 @@ class ToonExamples:
     def settings(self) -> Mapping[str, Any]:
         """See `ExampleSource`."""
         return {"toons": asdict(self)}
-
-
-@dataclass(frozen=True)
-class WithoutReferences:
-    """The examples of a source for a model that takes no references in context."""
-
-    source: ExampleSource
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.bare(self.source[index])
-
-    @staticmethod
-    def bare(example: Example) -> Example:
-        """The example without references, and without what is said of them."""
-        return Example(example.id, example.prompt, example.image, ())
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Of the source."""
-        return tuple(getattr(self.source, "problems", ()))
-
-    def settings(self) -> Mapping[str, Any]:
-        """See `ExampleSource`."""
-        return {**self.source.settings(), "references": "none"}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from personae.diffusion.backbone import Backbone
 from personae.diffusion.flux1_limits import uno_limits
 from personae.diffusion.folder import read_safetensors_header
 from personae.diffusion.original_names import flux2_original_lora
-from personae.diffusion.uno_names import is_uno_lora, uno_lora
+from personae.diffusion.uno_names import is_uno_lora, read_uno_lora
 from personae.errors import DataError, RequestError, WeightsError
 
 __all__ = [
@@ -221,8 +221,6 @@ def load_lora(backbone: Backbone, source: str | Path, *, scale: float = 1.0) -> 
         WeightsError: the file is missing, damaged, a pickle, or belongs to another model.
         RequestError: an adapter is there already.
     """
-    from safetensors.torch import load_file
-
     path = find_adapter(source)
     header = read_safetensors_header(path)
     is_uno = backbone.family == "flux1" and is_uno_lora(header)
@@ -231,9 +229,7 @@ def load_lora(backbone: Backbone, source: str | Path, *, scale: float = 1.0) -> 
         raise RequestError("the model has an adapter already; merge it with merge_lora first")
     given: Any = {"pretrained_model_name_or_path_or_dict": str(path.parent)}
     if is_uno:
-        state = uno_lora(load_file(path))
-        _require_fitting(path, denoiser, state, backbone)
-        given = {"pretrained_model_name_or_path_or_dict": state}
+        given = {"pretrained_model_name_or_path_or_dict": read_uno_lora(path, denoiser)}
     else:
         given |= {"weight_name": path.name, "use_safetensors": True}
     try:
@@ -245,20 +241,6 @@ def load_lora(backbone: Backbone, source: str | Path, *, scale: float = 1.0) -> 
     scale_lora(backbone, scale)
     if is_uno and not backbone.limits.reference_px:
         backbone.limits = uno_limits(backbone.limits)
-
-
-def _require_fitting(
-    path: Path, denoiser: nn.Module, state: Mapping[str, Tensor], backbone: Backbone
-) -> None:
-    """Diffusers leaves out layers that the model does not have, without a word."""
-    lead = f"{backbone.lora_prefix}."
-    layers = {name.removeprefix(lead).rsplit(".lora_", 1)[0] for name in state}
-    lacking = sorted(layers - {name for name, _ in denoiser.named_modules()})
-    if lacking:
-        raise WeightsError(
-            f"{path}: no LoRA for {backbone.name}: {len(lacking)} of {len(layers)} layers are not "
-            f"in it, first {lacking[0]}"
-        )
 
 
 def scale_lora(backbone: Backbone, scale: float) -> None:

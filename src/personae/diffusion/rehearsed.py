@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -17,13 +17,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from personae.diffusion.backbone import Limits
 from personae.diffusion.configs import ModelConfigs, build_on_meta
 from personae.diffusion.memory import Workload
 from personae.diffusion.parts import PartConfig
 
-__all__ = ["FusedAttention", "PeakBytes", "denoiser_pass", "rehearsed_activations"]
+__all__ = ["FusedAttention", "PeakBytes", "denoiser_pass", "pass_flops", "rehearsed_activations"]
 
 _META = torch.device("meta")
 Key = tuple[str, str, str]
@@ -157,6 +158,30 @@ def denoiser_pass(
         "img_ids": torch.empty(tokens, 3, device=_META),
     }
     return lambda: denoiser(**inputs, return_dict=False)[0]
+
+
+def pass_flops(
+    denoiser: nn.Module, run: Callable[[], Tensor], ranks: Mapping[str, int] | None = None
+) -> float:
+    """One pass, counted operation by operation; ``ranks`` are those of layers with an adapter."""
+    adapters, handles = [0.0], []
+    for name, layer in denoiser.named_modules():
+        rank = (ranks or {}).get(name, 0)
+        if rank and isinstance(layer, nn.Linear):
+            sides = layer.in_features + layer.out_features
+
+            def seen(
+                module: Any, given: Any, out: Tensor, each: float = 2.0 * rank * sides
+            ) -> None:
+                adapters[0] += each * (out.numel() // out.shape[-1])
+
+            handles.append(layer.register_forward_hook(seen))
+    attention, counter = FusedAttention(), FlopCounterMode(display=False)
+    with torch.no_grad(), counter, attention:
+        run()
+    for handle in handles:
+        handle.remove()
+    return float(counter.get_total_flops()) + attention.flops + adapters[0]
 
 
 def _pooled(configs: ModelConfigs) -> int:

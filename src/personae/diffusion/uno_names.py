@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from personae.errors import WeightsError
 
-__all__ = ["is_uno_lora", "uno_lora"]
+__all__ = ["is_uno_lora", "read_uno_lora", "uno_lora"]
 
 _KEY = re.compile(
     r"(?:diffusion_model\.|module\.)?(double|single)_blocks\.(\d+)\.processor\."
@@ -73,6 +74,27 @@ def uno_lora(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for layer, part in zip(layers, up.chunk(len(layers)), strict=True):
             made[f"{block}.{layer}.lora_A.weight"] = down.clone()
             made[f"{block}.{layer}.lora_B.weight"] = part.contiguous()
+    return made
+
+
+def read_uno_lora(path: Path, transformer: nn.Module) -> dict[str, Tensor]:
+    """What `uno_lora` makes of a file, for this transformer.
+
+    Diffusers would leave out layers that the model does not have, without a word.
+
+    Raises:
+        WeightsError: another layout, or layers that the transformer does not have.
+    """
+    from safetensors.torch import load_file
+
+    made = uno_lora(load_file(path))
+    layers = {name.removeprefix("transformer.").rsplit(".lora_", 1)[0] for name in made}
+    lacking = sorted(layers - {name for name, _ in transformer.named_modules()})
+    if lacking:
+        raise WeightsError(
+            f"{path}: a LoRA for another model: {len(lacking)} of {len(layers)} layers are not in "
+            f"this one, first {lacking[0]}; give a base of FLUX.1-dev's sizes"
+        )
     return made
 
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from personae.diffusion.backbone import Limits
 from personae.diffusion.configs import ModelConfigs
 from personae.diffusion.memory import Workload
-from personae.diffusion.rehearsed import FusedAttention, denoiser_pass
+from personae.diffusion.rehearsed import FusedAttention, denoiser_pass, pass_flops
 from personae.training.base_check import Base, adapted_layers
 from personae.training.data_check import Shape
 from personae.training.grpo_recipe import window_of
@@ -26,7 +26,6 @@ __all__ = [
     "denoiser_flops",
     "picture_flops",
     "step_flops",
-    "unet_flops",
 ]
 
 # Which tokens a layer of a FLUX transformer sees, by the start or a part of its name.
@@ -135,7 +134,7 @@ def _passes_of(base: Base, shape: Shape, ranks: Mapping[str, int]) -> tuple[floa
         pass_ = denoiser_pass(
             base.configs, base.denoiser, Workload(width=width, height=height, dtype=torch.float32)
         )
-        flops = unet_flops(base.denoiser, pass_, ranks)
+        flops = pass_flops(base.denoiser, pass_, ranks)
         return flops, flops
     text = base.configs.limits.prompt_tokens
     picture, *others = [_patches(base, *size) for size in shape.pictures]
@@ -143,30 +142,6 @@ def _passes_of(base: Base, shape: Shape, ranks: Mapping[str, int]) -> tuple[floa
         denoiser_flops(base.denoiser, text, picture, sum(others), ranks),
         denoiser_flops(base.denoiser, text, picture, ranks=ranks),
     )
-
-
-def unet_flops(
-    denoiser: nn.Module, run: Callable[[], Tensor], ranks: Mapping[str, int] | None = None
-) -> float:
-    """One pass, counted operation by operation; ``ranks`` are those of layers with an adapter."""
-    adapters, handles = [0.0], []
-    for name, layer in denoiser.named_modules():
-        rank = (ranks or {}).get(name, 0)
-        if rank and isinstance(layer, nn.Linear):
-            sides = layer.in_features + layer.out_features
-
-            def seen(
-                module: Any, given: Any, out: Tensor, each: float = 2.0 * rank * sides
-            ) -> None:
-                adapters[0] += each * (out.numel() // out.shape[-1])
-
-            handles.append(layer.register_forward_hook(seen))
-    attention, counter = FusedAttention(), FlopCounterMode(display=False)
-    with torch.no_grad(), counter, attention:
-        run()
-    for handle in handles:
-        handle.remove()
-    return float(counter.get_total_flops()) + attention.flops + adapters[0]
 
 
 def _patches(base: Base, width: int, height: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from personae.data.cast_examples import CastExamples
 from personae.data.examples import (
@@ -10,15 +12,47 @@ from personae.data.examples import (
     ExampleFile,
     ExampleSource,
     ToonExamples,
-    WithoutReferences,
 )
 from personae.diffusion.backbone import Backbone
 from personae.errors import RequestError
 from personae.training.recipe import Recipe
 
-__all__ = ["example_source", "prior_source", "sample_examples", "validation_examples"]
+__all__ = [
+    "WithoutReferences",
+    "example_source",
+    "prior_source",
+    "sample_examples",
+    "validation_examples",
+]
 
 _AFTER_SAMPLES = 500
+
+
+@dataclass(frozen=True)
+class WithoutReferences:
+    """The examples of a source for a model that takes no references in context."""
+
+    source: ExampleSource
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.bare(self.source[index])
+
+    @staticmethod
+    def bare(example: Example) -> Example:
+        """The example without references, and without what is said of them."""
+        return Example(example.id, example.prompt, example.image, ())
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Of the source."""
+        return tuple(getattr(self.source, "problems", ()))
+
+    def settings(self) -> Mapping[str, Any]:
+        """See `ExampleSource`."""
+        return {**self.source.settings(), "references": "none"}
 
 
 def example_source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
