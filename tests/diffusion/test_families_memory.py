@@ -52,7 +52,7 @@ def medium(kind: str) -> ModelConfigs:
     else:
         net = parts["transformer"]
         parts["transformer"] = replace(net, config={**net.config, "num_attention_heads": 4})
-    return replace(configs, parts=parts)
+    return replace(configs, parts=parts, limits=replace(configs.limits, guidance=1.0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -121,6 +121,14 @@ def test_a_model_of_true_size_without_weights(kind: str) -> None:
     assert isinstance(context, Context)
     assert context.references == (), "none where none are taken"
     assert x.shape[1:] == ((4, 32, 32) if kind == "sdxl" else (64, 16, 16))
+
+
+def test_guidance_doubles_what_a_unet_draws_with() -> None:
+    """Its pipeline makes both passes at once."""
+    work, plain = Workload(width=256, height=256, references=0), medium("sdxl")
+    guided = replace(plain, limits=replace(plain.limits, guidance=5.0))
+    twice = activations(plain, replace(work, batch=2))["unet"]
+    assert activations(guided, work)["unet"] == twice > activations(plain, work)["unet"]
 
 
 def test_a_unet_is_counted_as_its_operations_say() -> None:

@@ -195,6 +195,8 @@ def _denoiser_bytes(
 ) -> int:
     parts = {name: _part(key) for name, key in keys}
     configs = ModelConfigs("", kind, parts, limits)
+    if configs.family.denoiser == "unet" and workload.training is None and limits.guidance != 1:
+        workload = replace(workload, batch=2 * workload.batch)  # both passes of guidance at once
     denoiser: Any = nn.Module.to(build_on_meta(configs.denoiser), workload.dtype)
     is_trained = _make_trainable(configs, denoiser, workload)
     run = denoiser_pass(configs, denoiser, workload)

@@ -12,7 +12,6 @@ __all__ = [
     "CLIP_L",
     "CLIP_TOKENS",
     "SDXL_PARTS",
-    "SIZES",
     "UNET_LORA_TARGETS",
     "sd_limits",
     "sdxl_limits",
@@ -24,20 +23,16 @@ CLIP_TOKENS = 77
 # MuDI's layers (to_k, to_q, to_v, to_out.0): self- and cross-attention alike.
 UNET_LORA_TARGETS = r".*\.attn[12]\.(to_[qkv]|to_out\.0)"
 
-# Of 1024 x 1024 pixels and about as many; SDXL report (Podell et al., arXiv 2307.01952), appendix
-# I, those of its buckets that are at most 3:2.
-SIZES = ((1024, 1024), (1152, 896), (896, 1152), (1216, 832), (832, 1216))
-
 
 def sdxl_limits(parts: Mapping[str, PartConfig]) -> Limits:
     """Limits of an SDXL checkpoint: no references in context, CLIP's 77 tokens.
 
     50 steps and guidance 5 are the defaults of diffusers' ``StableDiffusionXLPipeline``. Five
-    subjects in words are the most that MuDI shows. The largest size comes first where the network
-    was trained at 1024 pixels; another has its own ``sample_size``.
+    subjects in words are the most that MuDI shows. The size is the network's ``sample_size``, of
+    the base 1024 pixels; it was also trained at others of as many pixels, which can be asked for.
     """
     side = 8 * int(parts["unet"].config.get("sample_size") or 128)
-    return _limits(SIZES if side == 1024 else ((side, side),), 5.0)
+    return _limits(((side, side),), 5.0)
 
 
 def sd_limits(parts: Mapping[str, PartConfig]) -> Limits:
