@@ -258,7 +258,7 @@ def draw_plan(
     width, height = plan.size
     num_twins = 2 if len(latents) == 1 and backbone.device.type == "cpu" else 1
     stacked = torch.stack(list(latents) * num_twins)
-    prompts = regional_prompts(plan.scene, backbone.limits)
+    prompts = regional_prompts(plan.scene, backbone.limits, in_context=drawing.in_context)
     regions = regions_of(prompts, list(layouts) * num_twins, *stacked.shape[2:])
     with drawn_by_regions(backbone, plan.prompt, regions, drawing.region_weight):
         pictures = backbone.draw(

@@ -216,7 +216,7 @@ def _placed(easel: Easel, plan: Plan, seed: int) -> dict[str, Any]:
     if drawing.init != "plain":
         found["init"] = _init(drawing) | where
     if drawing.regions:
-        prompts = regional_prompts(plan.scene, easel.backbone.limits)
+        prompts = regional_prompts(plan.scene, easel.backbone.limits, in_context=drawing.in_context)
         found["regions"] = {"weight": drawing.region_weight, "prompts": prompts, **where}
     return found
 

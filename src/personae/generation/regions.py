@@ -24,7 +24,7 @@ _PLACE = re.compile(
 )
 
 
-def regional_prompts(scene: Scene, limits: Limits) -> dict[str, str]:
+def regional_prompts(scene: Scene, limits: Limits, *, in_context: bool = True) -> dict[str, str]:
     """For each subject its name, the place of the whole prompt, and what is said of it alone.
 
     The place is what a clause of several subjects ends with, where that is simple: a word with
@@ -50,7 +50,8 @@ def regional_prompts(scene: Scene, limits: Limits) -> dict[str, str]:
         # Of a lone subject the first clause has the place already.
         first = [] if own and own[0] == clauses[0] else ["{" + name + "}" + place]
         words = ", ".join([*first, *own])
-        prompts[name] = words_for(replace(scene, prompt=words), limits)
+        part = replace(scene, prompt=words)
+        prompts[name] = words_for(part, limits, in_context=in_context)
     return prompts
 
 

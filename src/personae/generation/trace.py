@@ -61,7 +61,11 @@ def _glimpses(
     times = backbone.times(drawing.steps, *plan.size).to(x)
     glimpses = []
     layouts = [layout_of(plan, drawing, seed)] if drawing.regions else []
-    regions = regions_of(regional_prompts(scene, backbone.limits), layouts, *x.shape[2:])
+    regions = regions_of(
+        regional_prompts(plan.scene, backbone.limits, in_context=drawing.in_context),
+        layouts,
+        *x.shape[2:],
+    )
     with drawn_by_regions(backbone, plan.prompt, regions, drawing.region_weight):
         for now, then in pairwise(times):
             said = [
