@@ -20,6 +20,8 @@ __all__ = [
     "Backdrop",
     "Background",
     "SegMixRecipe",
+    "backdrop",
+    "caption",
     "listed",
     "plan_collage",
     "seg_mix",

@@ -22,7 +22,15 @@ from personae.training.objective import (
 if TYPE_CHECKING:
     from personae.training.session import Session
 
-__all__ = ["Finetuning", "Method", "Pass", "flow_pass", "not_finite"]
+__all__ = [
+    "Finetuning",
+    "Method",
+    "Pass",
+    "asked_of_batch",
+    "flow_pass",
+    "not_finite",
+    "objective_pass",
+]
 
 
 @dataclass(frozen=True, eq=False)
