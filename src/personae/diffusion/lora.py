@@ -28,6 +28,7 @@ __all__ = [
     "COMFY_FILE",
     "DIFFUSERS_FILE",
     "add_lora",
+    "bare_module",
     "load_lora",
     "lora_parameters",
     "merge_lora",
@@ -71,7 +72,7 @@ def add_lora(
     """
     from peft import LoraConfig
 
-    denoiser = _bare(backbone.denoiser)
+    denoiser = bare_module(backbone.denoiser)
     if getattr(denoiser, "peft_config", None):
         raise RequestError("the model has an adapter already; merge it with merge_lora first")
     if rank < 1:
@@ -224,7 +225,7 @@ def load_lora(backbone: Backbone, source: str | Path, *, scale: float = 1.0) -> 
     path = find_adapter(source)
     header = read_safetensors_header(path)
     is_uno = backbone.family == "flux1" and is_uno_lora(header)
-    denoiser = _bare(backbone.denoiser)
+    denoiser = bare_module(backbone.denoiser)
     if getattr(denoiser, "peft_config", None):
         raise RequestError("the model has an adapter already; merge it with merge_lora first")
     given: Any = {"pretrained_model_name_or_path_or_dict": str(path.parent)}
@@ -282,7 +283,7 @@ def merge_lora(backbone: Backbone, *, scale: float = 1.0) -> None:
 
 
 def _require_adapter(backbone: Backbone) -> Any:
-    denoiser = _bare(backbone.denoiser)
+    denoiser = bare_module(backbone.denoiser)
     if _NAME not in (getattr(denoiser, "peft_config", None) or {}):
         raise RequestError("the model has no adapter; use add_lora or load_lora first")
     return denoiser
@@ -299,10 +300,10 @@ def _same_trainable(module: nn.Module) -> Iterator[None]:
             value.requires_grad_(before[name])
 
 
-def _bare(module: Any) -> Any:
+def bare_module(module: Any) -> Any:
     """The module inside the wrappers of data parallelism and compilation."""
     for name in ("_orig_mod", "module"):
         inner = getattr(module, name, None)
         if isinstance(inner, nn.Module):
-            return _bare(inner)
+            return bare_module(inner)
     return module
