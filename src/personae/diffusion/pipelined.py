@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from personae.diffusion.backbone import Limits, write_limits
 from personae.diffusion.flow import flow_estimate, flow_follow, flow_mix, flow_target
 from personae.diffusion.quiet import without_bars
+from personae.diffusion.tokens import learned_tokens
 from personae.errors import RequestError
 
 __all__ = ["FlowBackbone", "PipelineBackbone", "TwoEncoders", "with_pooled_row"]
@@ -118,12 +119,17 @@ class PipelineBackbone:
         """Write an ordinary diffusers folder (safetensors) with its limits.
 
         Raises:
-            RequestError: an adapter is attached; merge it first.
+            RequestError: an adapter is attached, merge it first; or it has learned tokens.
         """
         if getattr(self._inner, "peft_config", None):
             raise RequestError(
                 f"{folder}: an adapter is attached to the model; save it with save_lora, or "
                 "merge_lora it into the weights first"
+            )
+        if learned_tokens(self):
+            raise RequestError(
+                f"{folder}: the model has learned tokens, which its table has no rows for; write "
+                "them with save_tokens, and save a model without them"
             )
         with without_bars():
             self.pipeline.save_pretrained(folder, safe_serialization=True)
