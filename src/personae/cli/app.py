@@ -10,6 +10,7 @@ import typer
 from personae import __version__
 from personae.cli import commands
 from personae.cli.generate import generate
+from personae.cli.merge import merge
 from personae.cli.output import say
 from personae.cli.serve import serve
 from personae.cli.train import train
@@ -30,6 +31,7 @@ app.command()(commands.compare)
 app.command()(commands.report)
 app.command()(commands.doctor)
 app.command()(generate)
+app.command()(merge)
 app.command()(train)
 app.command()(serve)
 

@@ -14,6 +14,7 @@ from personae.cli.output import print_json, progress_bar, say
 from personae.compute.device import choose_device
 from personae.diffusion.load import TOONS, load_backbone
 from personae.diffusion.lora import load_lora
+from personae.diffusion.tokens import load_tokens
 from personae.errors import DataError, RequestError
 from personae.evaluation.measure import scene_groups
 from personae.generation import (
@@ -32,7 +33,7 @@ from personae.subjects.manifest import read_scenes
 from personae.subjects.scene import Scene
 from personae.vision.language import KEY_VARIABLE, EndpointModel, FolderModel
 
-__all__ = ["generate"]
+__all__ = ["generate", "parse_size"]
 
 # Kept for measuring: a picture that was chosen to please it could not be measured by it.
 _EXAMINER = "examiner"
@@ -48,6 +49,9 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         typer.Option("--adapter", help="LoRA: a folder, a safetensors file, or toons-umo."),
     ] = None,
     adapter_scale: Annotated[float, typer.Option("--adapter-scale", help="Its strength.")] = 1.0,
+    tokens: Annotated[
+        list[Path] | None, typer.Option("--tokens", help="Folder of learned tokens; again.")
+    ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Of a hub id.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Default: the model's own.")] = None,
     guidance: Annotated[
@@ -115,14 +119,14 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         steps=steps,
         guidance=guidance,
         reference_guidance=reference_guidance,
-        size=_size(size),
+        size=parse_size(size),
         init=_init(init),
         gamma=gamma,
         layout=layout,
         relative_sizes=_relative_sizes(relative_size or []),
         in_context=in_context,
         best_of=best_of,
-        adapter=None if adapter is None else f"{adapter}@{adapter_scale:g}",
+        adapter=_adapted(adapter, adapter_scale, tokens or []),
         regions=regions,
         region_weight=region_weight,
     )
@@ -143,6 +147,8 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     backbone = load_backbone(
         model, device=choose_device(device), revision=revision, allow_pickle=allow_pickle
     )
+    for folder in tokens or []:
+        load_tokens(backbone, folder)
     if adapter is not None:
         load_lora(backbone, adapter, scale=adapter_scale)
     drawing = drawing.settled(backbone)
@@ -196,6 +202,12 @@ def _tell(summary: GenerationSummary, problems: Sequence[str], scenes: Path, jso
     )
 
 
+def _adapted(adapter: str | None, scale: float, tokens: Sequence[Path]) -> str | None:
+    """As images.jsonl names it: ``FOLDER@1 tokens:FOLDER``."""
+    parts = [] if adapter is None else [f"{adapter}@{scale:g}"]
+    return " ".join([*parts, *(f"tokens:{folder}" for folder in tokens)]) or None
+
+
 def _rater(eyes: EyesChoice, scenes: Sequence[Scene]) -> MatchingRater:
     if eyes.faces.partition(":")[0] == _EXAMINER:
         raise RequestError(
@@ -219,7 +231,15 @@ def _planner(
     return LanguagePlanner(FolderModel(Path(model), device=choose_device(device)))
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """``"1024x768"`` as (1024, 768).
+
+    >>> parse_size("1024x768")
+    (1024, 768)
+
+    Raises:
+        RequestError: another form.
+    """
     if text is None:
         return None
     match = re.fullmatch(r"(\d+)x(\d+)", text)
