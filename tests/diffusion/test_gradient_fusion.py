@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from personae.diffusion import fusing
 from personae.diffusion.flux2 import Flux2Backbone
 from personae.diffusion.fusing import Concept, Sampling, fuse_adapters
 from personae.diffusion.gradient_fusion import (
@@ -235,11 +236,23 @@ def test_a_lone_adapter_fused_draws_its_own_pictures(adapters, fresh, tiny) -> N
     assert abs(picture(tiny) - expected).max() > 1
 
 
-def test_groups_of_layers_come_to_the_same(adapters, fresh, tiny_folder) -> None:
+@pytest.mark.parametrize(("at_once", "free", "passes"), [(5, 2**40, 3), (None, 10_000, 14)])
+def test_groups_of_layers_come_to_the_same(
+    adapters, fresh, tiny_folder, monkeypatch, at_once: int | None, free: int, passes: int
+) -> None:
     other = load_backbone(tiny_folder)
     concepts = {name: concept(path, "girl 1") for name, path in adapters.items()}
     fuse_adapters(fresh, concepts, sampling=SAMPLING)
-    fuse_adapters(other, concepts, sampling=SAMPLING, layers_at_once=5)
+    monkeypatch.setattr(fusing, "available_memory", lambda device: free)
+    told: list[int] = []
+    fuse_adapters(
+        other,
+        concepts,
+        sampling=SAMPLING,
+        layers_at_once=at_once,
+        progress=lambda done, total: told.append(total),
+    )
+    assert len(told) == told[0] == 2 * passes
     for name, layer in attached_layers(other).items():
         assert torch.equal(layer.dense(), attached_layers(fresh)[name].dense())
 

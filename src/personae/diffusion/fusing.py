@@ -15,6 +15,7 @@ from personae.diffusion.backbone import Backbone
 from personae.diffusion.gradient_fusion import cut_to_rank, fuse_layer, gathered_inputs, unlike
 from personae.diffusion.lora import bare_module, load_lora
 from personae.diffusion.low_rank import LowRank, attach_layers, read_adapter, remove_adapter
+from personae.diffusion.memory import available_memory
 from personae.errors import RequestError
 
 __all__ = ["Concept", "FusedLayer", "Fusion", "Sampling", "fuse_adapters"]
@@ -115,8 +116,8 @@ def fuse_adapters(  # noqa: PLR0913 - what, and the knobs of drawing and solving
     weights.
 
     What is held at a time is a matrix of ``8 * inputs**2`` bytes for each concept and each of
-    ``layers_at_once`` layers: 75 MB at 3,072 inputs, 1.2 GB at 12,288. Fewer layers at once cost
-    all the drawing again for each group.
+    ``layers_at_once`` layers: 75 MB at 3,072 inputs, 1.2 GB at 12,288. Each group of layers costs
+    all the drawing again.
 
     Args:
         backbone: without an adapter.
@@ -124,7 +125,7 @@ def fuse_adapters(  # noqa: PLR0913 - what, and the knobs of drawing and solving
         sampling: how the pictures are drawn.
         rank: of the adapter; None is the sum of the concepts', which loses nothing.
         ridge: see `fuse_layer`.
-        layers_at_once: None is all.
+        layers_at_once: None is as many as half of the free memory holds.
         generator: of the pictures' noise, on the CPU; by default one seeded with 0.
         progress: told (prompts drawn, of how many).
 
@@ -137,8 +138,7 @@ def fuse_adapters(  # noqa: PLR0913 - what, and the knobs of drawing and solving
     _check(concepts, sampling, rank, ridge, layers_at_once)
     read = {key: read_adapter(backbone, item.adapter, key) for key, item in concepts.items()}
     names = sorted({layer for held in read.values() for layer in held})
-    at_once = layers_at_once or len(names)
-    groups = [names[start : start + at_once] for start in range(0, len(names), at_once)]
+    groups = _groups(backbone, read, names, layers_at_once)
     noise = _noise(backbone, concepts, sampling, generator or torch.Generator().manual_seed(0))
     watch = _Watch(backbone, sampling, noise, len(groups), progress)
     fused: dict[str, LowRank] = {}
@@ -229,6 +229,29 @@ def _noise(
 def _size(backbone: Backbone, sampling: Sampling) -> tuple[int, int]:
     known = sorted(backbone.limits.sizes, key=lambda size: size[0] * size[1])
     return sampling.size or (known[0] if known else _SIZE)
+
+
+def _groups(
+    backbone: Backbone,
+    read: Mapping[str, Mapping[str, LowRank]],
+    names: Sequence[str],
+    layers_at_once: int | None,
+) -> list[list[str]]:
+    """Layers that are looked at together."""
+    places = {backbone.device, torch.device("cpu")}
+    budget = min(available_memory(place) for place in places) // 2
+    groups: list[list[str]] = []
+    held = 0
+    for name in names:
+        inputs = next(layers[name].down.shape[1] for layers in read.values() if name in layers)
+        needed = 8 * inputs**2 * len(read)
+        most = layers_at_once or (0 if held + needed > budget else len(names))
+        if not groups or len(groups[-1]) >= most:
+            groups.append([])
+            held = 0
+        groups[-1].append(name)
+        held += needed
+    return groups
 
 
 def _deltas(held: Sequence[LowRank | None]) -> list[LowRank]:
