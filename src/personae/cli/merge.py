@@ -50,7 +50,7 @@ def merge(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     density: Annotated[
         float, typer.Option("--density", help="Share of values kept: ties, dare, prune.")
     ] = 0.5,
-    ridge: Annotated[float, typer.Option("--ridge", help="Of fusion.")] = 1e-6,
+    ridge: Annotated[float, typer.Option("--ridge", help="Of fusion: more is less change.")] = 1e-3,
     samples: Annotated[int, typer.Option("--samples", help="Pictures a prompt.")] = 1,
     steps: Annotated[int | None, typer.Option("--steps", help="Default: the model's own.")] = None,
     size: Annotated[

@@ -103,7 +103,7 @@ def fuse_adapters(  # noqa: PLR0913 - what, and the knobs of drawing and solving
     *,
     sampling: Sampling | None = None,
     rank: int | None = None,
-    ridge: float = 1e-6,
+    ridge: float = 1e-3,
     layers_at_once: int | None = None,
     generator: torch.Generator | None = None,
     progress: Callable[[int, int], None] | None = None,

@@ -66,7 +66,7 @@ def gathered_inputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Gram
             handle.remove()
 
 
-def fuse_layer(deltas: Sequence[LowRank], grams: Sequence[Tensor], ridge: float = 1e-6) -> LowRank:
+def fuse_layer(deltas: Sequence[LowRank], grams: Sequence[Tensor], ridge: float = 1e-3) -> LowRank:
     r"""The change D of a layer's weight W nearest to what each adapter does on its own inputs.
 
     .. math:: \min_D \sum_i \mathrm{E} \| \Delta W_i x_i - D x_i \|^2 + \lambda \|D\|_F^2
@@ -75,9 +75,10 @@ def fuse_layer(deltas: Sequence[LowRank], grams: Sequence[Tensor], ridge: float 
        \quad G_i = \mathrm{E}\, x_i x_i^T
 
     Mix-of-Show (arXiv 2305.18292, Sec. 3.3) seeks W + D by L-BFGS, without a ridge; the normal
-    equations give the minimum itself. The ridge leaves W alone where nobody looked. D's columns
-    are those of the adapters' up-projections, so that its rank is at most the sum of theirs:
-    saved as a LoRA of that rank, nothing is lost.
+    equations give the minimum itself. The ridge leaves W alone where nobody looked, and keeps D
+    small where concepts differ by little: on two trained toons 1e-3 halved its norm against 1e-6,
+    and cost a hundredth of the fit. D's columns are those of the adapters' up-projections, so
+    that its rank is at most the sum of theirs: saved as a LoRA of that rank, nothing is lost.
 
     Args:
         deltas: one a concept, all of one shape; rank 0 where its adapter leaves the layer alone.
