@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from personae.diffusion.backbone import Backbone
 from personae.diffusion.load import load_backbone
+from personae.diffusion.tokens import TOKENS_FILE, load_tokens
 from personae.errors import DataError, RequestError
 from personae.training.finetune import finetune
 from personae.training.objective import (
@@ -181,3 +183,39 @@ def test_a_damaged_cast_stops_before_any_step(
     bad.write_text(cast.read_text() + '{"id": "c"\n')
     with pytest.raises(DataError, match=r"torn\.jsonl:3: not JSON"):
         finetune(recipe_of(make_recipe, bad, tmp_path), tmp_path / "run")
+
+
+def test_textual_inversion_changes_the_tokens_and_nothing_else(
+    cast: Path, make_recipe: MakeRecipe, tmp_path: Path, backbone: Backbone
+) -> None:
+    recipe = recipe_of(make_recipe, cast, tmp_path, lora=None, tokens={"alone": True})
+    before = {k: v.clone() for k, v in backbone.denoiser.state_dict().items()}
+    text = {k: v.clone() for k, v in backbone.text_encoder.state_dict().items()}
+    result = finetune(recipe, tmp_path / "run", backbone=backbone)
+    assert result.saved == tmp_path / "run" / "tokens"
+    assert all(torch.equal(before[k], v) for k, v in backbone.denoiser.state_dict().items())
+    assert all(torch.equal(text[k], v) for k, v in backbone.text_encoder.state_dict().items())
+    fresh, told = backbone_again(backbone), ["olis girl in a park"]
+    plain = fresh.encode_prompt(told)
+    load_tokens(fresh, result.saved)
+    assert not torch.equal(fresh.encode_prompt(told), plain)
+    assert torch.equal(fresh.encode_prompt(told), backbone.encode_prompt(told))
+    finetune(recipe, tmp_path / "twice", backbone=backbone_again(backbone))
+    again = load_file(tmp_path / "twice" / "tokens" / TOKENS_FILE)
+    assert all(torch.equal(v, again[k]) for k, v in load_file(result.saved / TOKENS_FILE).items())
+
+
+def test_tokens_are_learned_beside_an_adapter(
+    cast: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = recipe_of(make_recipe, cast, tmp_path, tokens={"alone": False})
+    result = finetune(recipe, tmp_path / "run")
+    assert result.saved == tmp_path / "run" / "adapter"
+    assert (tmp_path / "run" / "tokens" / TOKENS_FILE).is_file()
+
+
+def test_what_does_not_go_with_tokens(cast: Path, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="alone"):
+        recipe_of(make_recipe, cast, tmp_path, tokens={"alone": True})
+    with pytest.raises(DataError, match=r"\[data\.cast\]"):
+        make_recipe(tokens={"alone": True})

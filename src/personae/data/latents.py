@@ -19,6 +19,7 @@ from personae.compute.runs import make_folder, write_atomic, write_json
 from personae.compute.workers import make_workers
 from personae.data.examples import Example, ExampleSource
 from personae.diffusion.backbone import Backbone
+from personae.diffusion.tokens import learned_tokens
 from personae.errors import DataError
 
 __all__ = [
@@ -188,7 +189,7 @@ def stamp(source: ExampleSource, backbone: Backbone, shard: int = 1024) -> str:
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     ids, mask = backbone.tokenize(["", "A girl 1 left of the man 2, wearing a scarf."])
     digest.update(json.dumps([ids.tolist(), mask.tolist()]).encode())
-    layout = [_FORMAT, source.settings(), len(source), shard]
+    layout = [_FORMAT, source.settings(), len(source), shard, *sorted(learned_tokens(backbone))]
     digest.update(json.dumps(layout, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from personae.diffusion.backbone import Limits, write_limits
+from personae.diffusion.backbone import Backbone, Limits, write_limits
 from personae.diffusion.flow import flow_estimate, flow_follow, flow_mix, flow_target
 from personae.diffusion.quiet import without_bars
 from personae.diffusion.tokens import learned_tokens
@@ -126,7 +126,7 @@ class PipelineBackbone:
                 f"{folder}: an adapter is attached to the model; save it with save_lora, or "
                 "merge_lora it into the weights first"
             )
-        if learned_tokens(self):
+        if learned_tokens(cast(Backbone, self)):
             raise RequestError(
                 f"{folder}: the model has learned tokens, which its table has no rows for; write "
                 "them with save_tokens, and save a model without them"

@@ -29,6 +29,7 @@ __all__ = [
     "save_tokens",
     "token_parameters",
     "token_pieces",
+    "token_rows",
 ]
 
 TOKENS_FILE = "learned_embeds.safetensors"  # what load_textual_inversion looks for
@@ -173,6 +174,19 @@ def token_parameters(backbone: Backbone) -> dict[str, Tensor]:
     held = _all_learned(backbone)
     keys = held[0].rows if held else {}
     return {key: torch.cat([one.rows[key] for one in held]) for key in keys}
+
+
+def token_rows(backbone: Backbone) -> dict[str, nn.Parameter]:
+    """What an optimizer is to step: the rows that `add_tokens` made, by text encoder.
+
+    Names have the number of the call before them where there was more than one.
+    """
+    held = _all_learned(backbone)
+    return {
+        key if len(held) == 1 else f"{number}.{key}": row
+        for number, one in enumerate(held)
+        for key, row in one.rows.items()
+    }
 
 
 def save_tokens(

@@ -170,6 +170,8 @@ def _license(base: str) -> str:
 
 def _title(recipe: Recipe) -> str:
     base = base_name(recipe.base)
+    if recipe.tokens is not None and recipe.tokens.alone:
+        return f"Learned tokens for {base}, by {method_of(recipe)}"
     if recipe.lora is None:
         return f"{base}, trained further by {method_of(recipe)}"
     return f"LoRA of rank {recipe.lora.rank} for {base}, by {method_of(recipe)}"

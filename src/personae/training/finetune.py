@@ -61,11 +61,26 @@ def finetune(  # noqa: PLR0913 - what, where, from what, and who is told
         # Weights that are trained stay in float32 beside bfloat16 activations, on purpose.
         warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
         model = backbone or _load(recipe, ranks)
+        _add_tokens(recipe, model)
         chosen = choose(recipe, model, ranks.device, reward)
         run = Session(recipe, out, ranks, model, chosen=chosen, judge=judge, encoding=encoding)
         run.resume()
         with stopping(Stop(recipe.training.max_seconds, run.seconds)) as stop:
             return run.train(stop, progress)
+
+
+def _add_tokens(recipe: Recipe, backbone: Backbone) -> None:
+    """Before anything is put into tokens: the cast's own become words."""
+    if recipe.tokens is None or recipe.data.cast is None:
+        return
+    from personae.data.cast_examples import read_whole_cast
+    from personae.diffusion.tokens import add_tokens
+
+    subjects = read_whole_cast(recipe.data.cast.file)
+    bare = [subject.id for subject in subjects if subject.token is None]
+    if bare:
+        raise RequestError(f"tokens: {recipe.data.cast.file}: subjects {bare} have no token")
+    add_tokens(backbone, {str(subject.token): subject.noun for subject in subjects})
 
 
 def _load(recipe: Recipe, ranks: Ranks) -> Backbone:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from personae.config import apply_settings, as_data, build_config, flatten, read_toml
-from personae.data.cast_examples import CastRecipe
 from personae.diffusion.quantize import Quantize
 from personae.errors import DataError, RequestError
+from personae.training.data_recipe import DataRecipe, ToonsRecipe
 from personae.training.grpo_recipe import GrpoRecipe, check_grpo
 from personae.training.objective import ObjectiveRecipe, Times
 from personae.training.optimizers import OptimizerRecipe
@@ -25,6 +25,7 @@ __all__ = [
     "LoraRecipe",
     "Recipe",
     "SampleRecipe",
+    "TokensRecipe",
     "ToonsRecipe",
     "TrainingRecipe",
     "changed_keys",
@@ -52,56 +53,6 @@ _FREE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToonsRecipe:
-    """Scenes of the drawn world to train on; see `ToonExamples`.
-
-    Attributes:
-        count: how many scenes.
-        start: seed of the first.
-        weights: shares of scenes with one, two, three ... toons.
-        look_alike_share: share of scenes whose toons differ in one or two attributes.
-        portrait_share: share of examples that are one toon redrawn, 64 pixels square.
-    """
-
-    count: int = 40_000
-    start: int = 0
-    weights: tuple[float, ...] = (1.0, 1.0, 1.0)
-    look_alike_share: float = 0.2
-    portrait_share: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataRecipe:
-    """What is trained on: toons, a file of examples, or a cast; one of the three.
-
-    Attributes:
-        toons: scenes of the drawn world.
-        file: examples.jsonl.
-        cast: a cast to learn by heart, each subject by its token.
-        sizes: (width, height) that pictures of a file are brought to; empty: the model's own.
-        folder: where latents are kept between runs; None: in the run's folder.
-        cache_text: embed every prompt once, beside the latents, instead of in each step.
-        workers: processes that make examples while this one encodes; 0 is one for each core.
-    """
-
-    toons: ToonsRecipe | None = None
-    file: Path | None = None
-    cast: CastRecipe | None = None
-    sizes: tuple[tuple[int, int], ...] = ()
-    folder: Path | None = None
-    cache_text: bool = False
-    workers: int = 2
-
-    def __post_init__(self) -> None:
-        given = [name for name in ("toons", "file", "cast") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise RequestError(
-                "data: expected one of a section [data.toons], data.file and a section "
-                f"[data.cast]; got {' and '.join(given) or 'none'}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
 class LoraRecipe:
     """Train low-rank additions instead of the weights.
 
@@ -123,6 +74,17 @@ class LoraRecipe:
     def scale(self) -> float:
         """Alpha / rank."""
         return 1.0 if self.alpha is None else self.alpha / self.rank
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensRecipe:
+    """Make each token of the cast a word of its own and learn its embedding (Textual Inversion).
+
+    Attributes:
+        alone: nothing else is trained; else an adapter is, at the same rate.
+    """
+
+    alone: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +181,7 @@ class Recipe:
         device: ``auto`` is CUDA where there is one.
         revision: of a base on the hub.
         lora: train an adapter; without this section all weights of the denoiser are trained.
+        tokens: learn the embeddings of the cast's tokens, alone or beside an adapter.
         training: how long and how.
         optimizer: who steps, how far.
         times: from which times the model learns.
@@ -237,6 +200,7 @@ class Recipe:
     device: str = "auto"
     revision: str | None = None
     lora: LoraRecipe | None = None
+    tokens: TokensRecipe | None = None
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     times: Times = field(default_factory=Times)
@@ -265,8 +229,23 @@ class Recipe:
             )
         if self.rewards is not None and self.data.cast is not None:
             raise RequestError("data.cast: a cast is learned by its photos; rewards need examples")
+        _check_tokens(self)
         _check_savings(self)
         check_sharding(self)
+
+
+def _check_tokens(recipe: Recipe) -> None:
+    if recipe.tokens is None:
+        return
+    if recipe.data.cast is None:
+        raise RequestError("tokens: whose? they are those of a cast; add a section [data.cast]")
+    if recipe.tokens.alone != (recipe.lora is None):
+        raise RequestError(
+            "tokens.alone: expected either no section [lora], or alone = false beside one; got "
+            f"alone = {str(recipe.tokens.alone).lower()}"
+        )
+    if recipe.data.cache_text:
+        raise RequestError("data.cache_text: the tokens' meaning changes in every step; drop one")
 
 
 def _check_savings(recipe: Recipe) -> None:

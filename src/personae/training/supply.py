@@ -142,7 +142,8 @@ class Supply:
         """(B, L, D) embedded prompts; with a gradient where the text encoder is trained."""
         if self.texts is not None:
             return self.texts.look_up(batch.tokens, batch.mask).to(self.ranks.device)
-        with torch.set_grad_enabled(self.recipe.training.train_text_encoder):
+        learns = self.recipe.training.train_text_encoder or self.recipe.tokens is not None
+        with torch.set_grad_enabled(learns):
             return self.backbone.encode_tokens(batch.tokens, batch.mask)
 
     def empty_text(self) -> Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 
 from personae.diffusion.adapters import copy_adapter
 from personae.diffusion.backbone import Backbone
+from personae.diffusion.tokens import save_tokens, token_rows
 from personae.errors import RequestError
 from personae.training.card import base_name
 from personae.training.recipe import Recipe
@@ -20,8 +21,8 @@ __all__ = ["make_trainable", "save_result"]
 def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter]:
     """The parameters that the recipe trains, by name, in float32; all others are frozen.
 
-    Names start with ``denoiser.`` or ``text_encoder.``. With a section ``lora`` an adapter is
-    added to the denoiser, in place.
+    Names start with ``denoiser.``, ``text_encoder.`` or ``tokens.``. With a section ``lora`` an
+    adapter is added to the denoiser, in place.
 
     Raises:
         RequestError: an adapter and the text encoder at once, or targets that match no layer.
@@ -40,7 +41,7 @@ def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter
         made = add_lora(backbone, lora.rank, alpha, lora.targets or None, generator=generator)
         if lora.start is not None:
             copy_adapter(made, lora.scale, lora.start)
-    else:
+    elif recipe.tokens is None:
         _unfreeze(backbone.denoiser)
         if recipe.training.train_text_encoder:
             _unfreeze(backbone.text_encoder)
@@ -50,6 +51,11 @@ def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter
         for name, param in module.named_parameters()
         if param.requires_grad
     }
+    if recipe.tokens is not None:
+        rows = token_rows(backbone)
+        params |= {f"tokens.{name}": row for name, row in rows.items()}
+        for row in rows.values():
+            row.requires_grad_(True)
     for param in params.values():
         param.data = param.data.float()
     for place, module in modules.items():
@@ -63,9 +69,15 @@ def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter
 def save_result(backbone: Backbone, recipe: Recipe, out: Path) -> Path:
     """Write what was trained: ``adapter`` (LoRA) or ``model`` (a diffusers folder, bfloat16).
 
+    Learned tokens go to ``tokens``, which is what was trained where nothing else was.
+
     Raises:
         WorkError: the adapter cannot be written, or is not what was trained when read back.
     """
+    if recipe.tokens is not None:
+        save_tokens(backbone, out / "tokens", {"base": base_name(recipe.base)})
+        if recipe.tokens.alone:
+            return out / "tokens"
     if recipe.lora is not None:
         from personae.diffusion.lora import save_lora
 
