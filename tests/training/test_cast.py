@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from personae.diffusion.backbone import Backbone
+from personae.diffusion.backbone import Backbone, Context
 from personae.diffusion.load import load_backbone
+from personae.diffusion.lora import load_lora, merge_lora
 from personae.diffusion.tokens import TOKENS_FILE, load_tokens
 from personae.errors import DataError, RequestError
 from personae.training.finetune import finetune
@@ -219,3 +220,33 @@ def test_what_does_not_go_with_tokens(cast: Path, make_recipe: MakeRecipe, tmp_p
         recipe_of(make_recipe, cast, tmp_path, tokens={"alone": True})
     with pytest.raises(DataError, match=r"\[data\.cast\]"):
         make_recipe(tokens={"alone": True})
+
+
+def test_an_adapter_on_top_of_another_and_both_as_one(
+    cast: Path, make_recipe: MakeRecipe, tmp_path: Path, backbone: Backbone
+) -> None:
+    """What the second run trains is in addition: with none of it, the first one's pictures."""
+    first = finetune(recipe_of(make_recipe, cast, tmp_path), tmp_path / "first").saved
+    sections: dict[str, Any] = {"lora": {"rank": 3, "under": str(first)}}
+    sections |= {"objective": {"kl_weight": 1.0}}
+    finetune(recipe_of(make_recipe, cast, tmp_path, **sections), tmp_path / "second")
+    log = rows(tmp_path / "second")
+    assert log[0]["kl"] == pytest.approx(0, abs=1e-9)
+
+    def said(source: Path | None, more: Path | None = None) -> torch.Tensor:
+        model = backbone_again(backbone)
+        if source is not None:
+            load_lora(model, source)
+        if more is not None:
+            merge_lora(model)
+            load_lora(model, more)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(1, *model.latent_shape(64, 64), generator=generator)
+        context = Context(model.encode_prompt(["olis girl"]))
+        with torch.no_grad():
+            return model.predict(x, torch.tensor([0.7]), context)
+
+    assert first is not None
+    both = said(first, tmp_path / "second" / "adapter")
+    torch.testing.assert_close(said(tmp_path / "second" / "together"), both, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(both, said(first)) and not torch.allclose(said(first), said(None))

@@ -12,6 +12,7 @@ from personae.cli import commands
 from personae.cli.generate import generate
 from personae.cli.merge import merge
 from personae.cli.output import say
+from personae.cli.select import select
 from personae.cli.serve import serve
 from personae.cli.train import train
 from personae.errors import PersonaeError
@@ -31,6 +32,7 @@ app.command()(commands.compare)
 app.command()(commands.report)
 app.command()(commands.doctor)
 app.command()(generate)
+app.command()(select)
 app.command()(merge)
 app.command()(train)
 app.command()(serve)

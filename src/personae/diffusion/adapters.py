@@ -13,7 +13,13 @@ from personae.diffusion.folder import read_safetensors_header, read_safetensors_
 from personae.errors import WeightsError
 from personae.toons import ADAPTERS, adapter_folder
 
-__all__ = ["DIFFUSERS_FILE", "copy_adapter", "find_adapter", "require_same_adapter"]
+__all__ = [
+    "DIFFUSERS_FILE",
+    "adapter_scale",
+    "copy_adapter",
+    "find_adapter",
+    "require_same_adapter",
+]
 
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # what load_lora_weights looks for
 _PARTS = (".lora_A.", ".lora_B.")
@@ -55,7 +61,7 @@ def require_same_adapter(
     path = find_adapter(source)
     header = read_safetensors_header(path)
     stored = {_LEADS.sub("", name): held.shape for name, held in header.items()}
-    expected, came = _told(shapes, scale), _told(stored, _scale_of(path))
+    expected, came = _told(shapes, scale), _told(stored, adapter_scale(path))
     if expected == came and stored != shapes:
         came += ", which are others or of another width"
     if expected != came:
@@ -100,7 +106,7 @@ def _told(shapes: Mapping[str, tuple[int, ...]], scale: float) -> str:
     return told + (f" and other tensors ({others[0]})" if others else "")
 
 
-def _scale_of(path: Path) -> float:
+def adapter_scale(path: Path) -> float:
     """Alpha / rank, as the header says it; 1 where it does not, as diffusers takes it."""
     metadata = read_safetensors_metadata(path)
     try:

@@ -9,13 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from personae.diffusion.adapters import find_adapter
+from personae.diffusion.adapters import adapter_scale, find_adapter
 from personae.diffusion.backbone import Backbone
 from personae.diffusion.folder import read_safetensors_header
 from personae.diffusion.lora import add_lora, bare_module, load_lora, lora_parameters
 from personae.errors import RequestError, WeightsError
 
-__all__ = ["LowRank", "attach_layers", "attached_layers", "read_adapter", "remove_adapter"]
+__all__ = [
+    "LowRank",
+    "attach_layers",
+    "attached_layers",
+    "read_adapter",
+    "read_layers",
+    "remove_adapter",
+]
 
 _DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
 
@@ -73,11 +80,45 @@ def read_adapter(
     return layers
 
 
+def read_layers(source: str | Path, prefix: str) -> dict[str, LowRank]:
+    """A saved adapter's layers from its file alone, in the form that `save_lora` writes.
+
+    Args:
+        source: a folder of `save_lora`, a safetensors file, or the name of one that ships.
+        prefix: the backbone's ``lora_prefix``.
+
+    Raises:
+        WeightsError: it is missing or damaged, or of another form.
+    """
+    from safetensors.torch import load_file
+
+    path = find_adapter(source)
+    read_safetensors_header(path)
+    held, scale = load_file(path), adapter_scale(path)
+    ends = (".lora_A.weight", ".lora_B.weight")
+    names = [name.removesuffix(ends[0]) for name in held if name.endswith(ends[0])]
+    foreign = [name for name in names if not name.startswith(f"{prefix}.")]
+    if foreign or not names or len(held) != 2 * len(names):
+        raise WeightsError(
+            f"{path}: expected layers {prefix}.NAME.lora_A.weight and lora_B.weight; got "
+            f"{(foreign or list(held) or ['none'])[0]}"
+        )
+    return {
+        name.removeprefix(f"{prefix}."): LowRank(held[name + ends[0]], held[name + ends[1]], scale)
+        for name in names
+    }
+
+
 def _require_fitting(path: Path, backbone: Backbone) -> None:
     """The library that loads it leaves out what does not fit, or fails at length."""
     modules = dict(bare_module(backbone.denoiser).named_modules())
     header = read_safetensors_header(path)
-    kept = {name: held.shape for name, held in header.items() if name.startswith("transformer.")}
+    prefix = f"{backbone.lora_prefix}."
+    kept = {
+        name.removeprefix(prefix): held.shape
+        for name, held in header.items()
+        if name.startswith(prefix)
+    }
     foreign = [name for name, shape in kept.items() if not _fits(name, shape, modules)]
     if foreign:
         raise WeightsError(
@@ -87,7 +128,7 @@ def _require_fitting(path: Path, backbone: Backbone) -> None:
 
 
 def _fits(name: str, shape: tuple[int, ...], modules: Mapping[str, nn.Module]) -> bool:
-    layer, part, _ = name.removeprefix("transformer.").rsplit(".", 2)
+    layer, part, _ = name.rsplit(".", 2)
     module = modules.get(layer)
     if not isinstance(module, nn.Linear):
         return False

@@ -63,12 +63,16 @@ class LoraRecipe:
         start: a saved adapter that this one begins as, of the same rank, alpha and layers: a
             folder, a safetensors file, or one that ships (``toons-umo``). What a penalty or KL
             term holds on to is still the base without any adapter.
+        under: a saved adapter that is put into the frozen weights first, so that this one is in
+            addition to it and a penalty or KL term holds on to both together: MuDI's iterative
+            training, and its modular one. The two as one adapter are saved beside, in ``together``.
     """
 
     rank: int = 64
     alpha: float | None = None
     targets: tuple[str, ...] = ()
     start: str | None = None
+    under: str | None = None
 
     @property
     def scale(self) -> float:

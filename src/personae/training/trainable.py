@@ -36,6 +36,8 @@ def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter
 
         if recipe.training.train_text_encoder:
             raise RequestError("train_text_encoder: an adapter is for the denoiser only; drop one")
+        if recipe.lora.under is not None:
+            _put_under(backbone, recipe.lora.under)
         lora, generator = recipe.lora, torch.Generator().manual_seed(recipe.seed)
         alpha = float(lora.rank if lora.alpha is None else lora.alpha)
         made = add_lora(backbone, lora.rank, alpha, lora.targets or None, generator=generator)
@@ -84,6 +86,8 @@ def save_result(backbone: Backbone, recipe: Recipe, out: Path) -> Path:
         facts = {"base": base_name(recipe.base), "seed": str(recipe.seed)}
         save_lora(backbone, out / "adapter", facts)
         check_adapter(backbone, out / "adapter")
+        if recipe.lora.under is not None:
+            _save_together(backbone, recipe.lora.under, out / "together", facts)
         return out / "adapter"
     params = [*backbone.denoiser.parameters(), *backbone.text_encoder.parameters()]
     before = [param.data for param in params]
@@ -95,6 +99,23 @@ def save_result(backbone: Backbone, recipe: Recipe, out: Path) -> Path:
         for param, data in zip(params, before, strict=True):
             param.data = data
     return out / "model"
+
+
+def _put_under(backbone: Backbone, source: str) -> None:
+    """A saved adapter into the frozen weights, for another in addition to it."""
+    from personae.diffusion.lora import load_lora, merge_lora
+
+    load_lora(backbone, source)
+    merge_lora(backbone)
+
+
+def _save_together(backbone: Backbone, source: str, folder: Path, facts: dict[str, str]) -> None:
+    """The adapter under this one and this one, as one that the bare base is given."""
+    from personae.diffusion.low_rank import attached_layers, read_layers
+    from personae.diffusion.together import added, save_layers
+
+    layers = added(read_layers(source, backbone.lora_prefix), attached_layers(backbone))
+    save_layers(layers, folder, backbone.lora_prefix, facts)
 
 
 def _unfreeze(module: nn.Module) -> None:
