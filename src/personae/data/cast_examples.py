@@ -181,6 +181,20 @@ class CastExamples:
             return Example(name, words, mixed.image, references, mask=mixed.mask)
         return self._photo(index, rng)
 
+    def mix(self, index: int) -> Mixed:
+        """Mix number ``index``, whatever the share of mixes is: a function of seed and number.
+
+        Raises:
+            RequestError: the cast has one subject, or mixes none.
+        """
+        if not self._mixes:
+            raise RequestError(
+                f"{self.path}: nothing to mix; expected two subjects or more, and data.cast.mix "
+                f"other than none; got {len(self.subjects)} and {self.recipe.mix!r}"
+            )
+        rng = np.random.default_rng([self.seed, index, _SALT, _SALT])
+        return self.mixed(self._chosen(rng), rng)
+
     def _chosen(self, rng: np.random.Generator) -> list[tuple[str, int]]:
         """Two subjects or more, and a photo of each."""
         ids = list(self.subjects)
