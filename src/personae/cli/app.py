@@ -9,10 +9,12 @@ import typer
 
 from personae import __version__
 from personae.cli import commands
+from personae.cli.export import export
 from personae.cli.generate import generate
 from personae.cli.merge import merge
 from personae.cli.output import say
 from personae.cli.select import select
+from personae.cli.prepare import prepare
 from personae.cli.serve import serve
 from personae.cli.train import train
 from personae.errors import PersonaeError
@@ -31,6 +33,8 @@ app.command()(commands.evaluate)
 app.command()(commands.compare)
 app.command()(commands.report)
 app.command()(commands.doctor)
+app.command()(prepare)
+app.command()(export)
 app.command()(generate)
 app.command()(select)
 app.command()(merge)

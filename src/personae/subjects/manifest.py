@@ -1,20 +1,21 @@
-"""Reading scenes.jsonl and cast.jsonl: every bad line is told with its number, the rest is kept."""
+"""scenes.jsonl and cast.jsonl: every bad line is told with its number, the rest is kept."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+from personae.compute.runs import write_atomic
 from personae.errors import DataError
 from personae.subjects.layout import parse_layout
 from personae.subjects.scene import Claim, Relation, Scene
 from personae.subjects.subject import ReferenceFile, Subject
 
-__all__ = ["Manifest", "json_lines", "read_cast", "read_scenes"]
+__all__ = ["Manifest", "json_lines", "read_cast", "read_scenes", "write_cast"]
 
 _SCENE_KEYS = ("id", "prompt", "subjects", "layout", "relation", "claims")
 _CLAIM_KEYS = ("kind", "subject", "expected")
@@ -70,6 +71,36 @@ def read_cast(path: Path, root: Path | None = None) -> Manifest:
     """Read cast.jsonl, one subject a line; paths as in `read_scenes`."""
     subjects, problems = _read(path, root, _cast_subject)
     return Manifest(path, subjects=subjects, problems=problems)
+
+
+def write_cast(subjects: Iterable[Subject], path: Path) -> None:
+    """Write cast.jsonl, whole or not at all, so that `read_cast` gives the same subjects back.
+
+    Raises:
+        DataError: a photo or mask lies outside the file's folder, or two subjects share an id.
+        WorkError: the file cannot be written.
+    """
+    lines: dict[str, str] = {}
+    for subject in subjects:
+        if subject.id in lines:
+            raise DataError(f"{path}: two subjects with the id {subject.id!r}; rename one")
+        line = {"id": subject.id, "noun": subject.noun, "kind": subject.kind}
+        if subject.token is not None:
+            line["token"] = subject.token
+        references = [_reference_line(item, path) for item in subject.references]
+        lines[subject.id] = json.dumps({**line, "references": references}, ensure_ascii=False)
+    write_atomic(path, "".join(line + "\n" for line in lines.values()))
+
+
+def _reference_line(file: ReferenceFile, path: Path) -> dict[str, str]:
+    folder, line = path.resolve().parent, {}
+    for key, value in (("image", file.image), ("mask", file.mask)):
+        if value is not None:
+            if not value.resolve().is_relative_to(folder):
+                raise DataError(f"{path}: {value} leaves {folder}; copy the file below it first")
+            line[key] = value.resolve().relative_to(folder).as_posix()
+    said = {key: getattr(file, key) for key in _REFERENCE_WORDS}
+    return line | {key: value for key, value in said.items() if value is not None}
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any | DataError]]:

@@ -13,7 +13,15 @@ from personae.subjects.box import Box
 from personae.subjects.scene import Claim
 from personae.subjects.subject import Reference
 
-__all__ = ["Answer", "Detection", "Embedder", "FaceDetector", "Judge", "ThingDetector"]
+__all__ = [
+    "Answer",
+    "Detection",
+    "Embedder",
+    "FaceDetector",
+    "Judge",
+    "Segmenter",
+    "ThingDetector",
+]
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,20 @@ class ThingDetector(Protocol):
         self, image: np.ndarray, cast: Mapping[str, Sequence[Reference]], nouns: Mapping[str, str]
     ) -> list[Detection]:
         """(H, W, 3) uint8 -> boxes, each with the subject it was found as, surest first."""
+        ...
+
+
+class Segmenter(Protocol):
+    """Cuts one subject out of its photo, told roughly where it is."""
+
+    name: str
+
+    def segment(self, image: np.ndarray, where: Box | np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 -> mask (H, W) bool, True on the subject; all False where there is none.
+
+        ``where`` is a box around it in pixels, or how likely each place is of it: (h, w) float in
+        [0, 1] over the whole photo, as coarse as it may be.
+        """
         ...
 
 

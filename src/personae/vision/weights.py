@@ -10,7 +10,7 @@ from pathlib import Path
 
 from personae.errors import WeightsError
 
-__all__ = ["PackagedWeights", "file_sha256", "require_commercial"]
+__all__ = ["PackagedWeights", "file_sha256", "in_hub_cache", "require_commercial"]
 
 
 @lru_cache(maxsize=32)
@@ -75,3 +75,10 @@ def require_commercial(name: str, licence: str, commercial: bool) -> None:
             f"weights {name} are licensed {licence!r}, which forbids commercial use; "
             "choose other eyes, or run without --commercial"
         )
+
+
+def in_hub_cache(source: str, file: str = "model.safetensors") -> bool:
+    """Whether a hub's model lies on this machine already; nothing is asked of a network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(source, file), str)

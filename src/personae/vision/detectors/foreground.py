@@ -1,4 +1,4 @@
-"""Where the subject is in a reference that has no mask: its middle against its borders."""
+"""Where the subject is in references that have no masks: their middles against their borders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from personae.vision.detectors.heads import fit_heads, gather_evidence, posterior
 
-__all__ = ["estimated_masks"]
+__all__ = ["estimated_masks", "likely_places"]
 
 _ROUNDS = 3
 # Of the middle's own height; of 0.3, 0.4 and 0.5 the one nearest to the masks of 22 photos.
@@ -26,13 +26,22 @@ def _middle_and_border(height: int, width: int) -> tuple[Tensor, Tensor]:
     return torch.hypot(x, y) < 0.5, torch.maximum(x.abs(), y.abs()) > 0.8
 
 
-def _guess(maps: Sequence[Tensor]) -> list[Tensor]:
-    """Posteriors (h, w) of the subject in each of its photos.
+def likely_places(
+    maps: Sequence[Tensor], middles: Sequence[Tensor | None] | None = None
+) -> list[Tensor]:
+    """How likely each place of each photo is the subject: (h, w) in [0, 1], from (C, h, w).
 
     A ridge head first tells the middle from the border, over all photos at once, then is fitted
-    again to its own opinion of the rest.
+    again to its own opinion of the rest. ``middles``, (h, w) bool, say where the subject is for
+    sure; None, for all or for one: an ellipse half as wide as the photo.
     """
-    zones = [_middle_and_border(*dense.shape[-2:]) for dense in maps]
+    told = middles or [None] * len(maps)
+    zones = [
+        (ellipse if middle is None else middle, border)
+        for (ellipse, border), middle in zip(
+            (_middle_and_border(*dense.shape[-2:]) for dense in maps), told, strict=True
+        )
+    ]
     guesses = [middle.float() for middle, _ in zones]
     for _ in range(_ROUNDS):
         heads = fit_heads([gather_evidence(maps, guesses)])
@@ -42,7 +51,7 @@ def _guess(maps: Sequence[Tensor]) -> list[Tensor]:
             for guess, zone in zip(raw, zones, strict=True)
         ]
         guesses = [
-            (guess / peak).clamp(0, 1) * ~zone[1]
+            (guess / peak).clamp(0, 1) * ~(zone[1] & ~zone[0])
             for guess, peak, zone in zip(raw, peaks, zones, strict=True)
         ]
     return guesses
@@ -63,7 +72,7 @@ def estimated_masks(
     ``dense`` makes a photo's feature map (C, h, w).
     """
     masks = []
-    for image, guess in zip(images, _guess([dense(image) for image in images]), strict=True):
+    for image, guess in zip(images, likely_places([dense(image) for image in images]), strict=True):
         full = F.interpolate(guess[None, None], image.shape[:2], mode="bilinear")[0, 0]
         masks.append(_largest(full.cpu().numpy() > _LEVEL))
     return masks

@@ -110,7 +110,7 @@ class GuidedDetector:
         if not cast:
             return []
         keys = tuple(self._learn(name, references) for name, references in cast.items())
-        dense = self._dense(image, self.config.long_side_px)
+        dense = self.dense_map(image, self.config.long_side_px)
         maps = posterior(dense, self._cast_heads(keys))
         known = {name: self._known[key] for name, key in zip(cast, keys, strict=True)}
         finds: list[Find] = []
@@ -121,7 +121,7 @@ class GuidedDetector:
         kept = suppressed(finds, self.config)
         return [Detection(Box(*find.box.tolist()), find.score, find.subject) for find in kept]
 
-    def _dense(self, image: np.ndarray, long_side_px: int) -> Tensor:
+    def dense_map(self, image: np.ndarray, long_side_px: int) -> Tensor:
         """(C, h, w) features of a picture resized to a long side, its sides multiples of 32."""
         factor = long_side_px / max(image.shape[:2])
         size = [max(round(side * factor / 32), 1) * 32 for side in image.shape[:2]]
@@ -148,7 +148,7 @@ class GuidedDetector:
         maps, masks = [], []
         for _ in range(self.config.rehearsals):
             rehearsal = rehearse(rng, masked, side)
-            maps.append(self._dense(rehearsal.image, side))
+            maps.append(self.dense_map(rehearsal.image, side))
             masks.append(torch.from_numpy(rehearsal.mask).float().to(self.embedder.device))
         return _Known(gather_evidence(maps, masks), self._descriptors(masked))
 
@@ -156,7 +156,7 @@ class GuidedDetector:
         """The references, each with a mask: its own, or the one estimated from all without."""
         bare = [item for item in references if item.mask is None]
         guesses = iter(
-            estimated_masks([item.image for item in bare], lambda image: self._dense(image, 480))
+            estimated_masks([item.image for item in bare], lambda image: self.dense_map(image, 480))
             if bare
             else []
         )
