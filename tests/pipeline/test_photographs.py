@@ -13,7 +13,11 @@ import pytest
 from skimage import data
 
 from personae.compute.runs import read_json, read_rows
+from personae.data.prepare import Preparation, prepare
+from personae.data.segment import EyesForCutting
 from personae.evaluation.evaluate import Evaluation, evaluate
+from personae.subjects.mask import mask_iou
+from personae.subjects.picture import read_mask, read_picture
 from tests.conftest import SceneFolder
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "01_demo_photos.py"
@@ -154,3 +158,32 @@ def test_a_copy_of_the_reference_is_told_from_the_target(
     rows = {row["metric"]: row for row in read_rows(folder.out / "results.jsonl")}
     assert "copy_paste_reference" not in rows
     assert rows["copy_paste"]["value"] == pytest.approx(value, abs=0.01)
+
+
+def test_subjects_are_cut_out_of_real_photographs_with_no_mask_given(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    """Two subjects of the twenty photographs: benchmarks/segment_photos.py measures all."""
+    for name in ("corgi", "robot"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for photo in (data_dir / "photos" / "subjects" / name).glob("0?.jpg"):
+            shutil.copy(photo, tmp_path / "photos" / name)
+    cast = prepare(
+        Preparation(
+            photos=tmp_path / "photos",
+            out=tmp_path / "cast",
+            eyes=EyesForCutting(detector="guided", segmenter="grabcut"),
+            kinds={"corgi": "animal", "robot": "object"},
+        )
+    )
+    overlaps = []
+    for subject in cast.subjects:
+        for photo in subject.photos:
+            assert photo.mask is not None
+            truth = data_dir / "photos" / "subjects" / photo.mask
+            shape = read_picture(tmp_path / "cast" / photo.image).shape[:2]
+            found = read_mask(tmp_path / "cast" / photo.mask, shape)
+            overlaps.append(mask_iou(found, read_mask(truth, shape)))
+    assert sum(overlaps) / len(overlaps) > 0.9, overlaps
+    assert min(overlaps) > 0.8, overlaps
+    assert cast.doubtful == []
