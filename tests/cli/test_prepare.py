@@ -185,11 +185,14 @@ def test_a_single_photo_and_a_shared_noun_are_warned_of(tmp_path: Path, cast: Pa
     assert "guess" not in told
 
 
-def test_a_single_photo_without_a_mask_is_cut(tmp_path: Path, cast: Path) -> None:
+def test_a_single_photo_without_a_mask_is_cut_and_not_trusted(
+    tmp_path: Path, cast: Path, capsys
+) -> None:
     image, truth = thing(2, BIG)
     save(tmp_path / "photos" / "ball" / "1.png", image)
     assert prepare(tmp_path / "photos", cast) == 0
     assert mask_iou(read_mask(cast / "ball" / "00.mask.png", truth.shape), truth) > 0.7
+    assert "masks are often wrong then" in words(capsys.readouterr().err)
 
 
 def test_doubtful_photos_are_kept_and_listed_with_their_reasons(

@@ -39,7 +39,9 @@ __all__ = ["Look", "Workshop", "prepared_subject"]
 
 Look = Image.Image
 # Names the way of preparing: to be changed with it, or subjects prepared the old way would be kept.
-_METHOD = "together-1"
+_METHOD = "together-2"
+# Photos teach each other what to cut: docs/numbers.md has the overlap of one, two, three, five.
+_ENOUGH_PHOTOS = 3
 
 
 class Workshop:
@@ -108,7 +110,7 @@ def prepared_subject(
         token=asked.token or "",
         key=key,
         photos=tuple(done),
-        warnings=_warnings(asked, noun, len(done)),
+        warnings=_warnings(asked, noun, done),
     )
     return subject, [shown(i, m) for i, m in zip(images, masks, strict=True)], problems
 
@@ -244,13 +246,18 @@ def _written(
     return done
 
 
-def _warnings(asked: GivenSubject, noun: str, num_photos: int) -> tuple[str, ...]:
+def _warnings(asked: GivenSubject, noun: str, photos: Sequence[PreparedPhoto]) -> tuple[str, ...]:
     found = []
     if asked.noun is None:
         found.append(
             f"descriptive noun is a guess ({noun!r}, from the folder's name); "
             f"say it with --noun '{asked.id}=...'"
         )
-    if num_photos == 1:
+    if len(photos) == 1:
         found.append("a single photo; more show what stays itself and what does not")
+    if len(photos) < _ENOUGH_PHOTOS and any(photo.by.startswith("guided") for photo in photos):
+        found.append(
+            f"fewer than {_ENOUGH_PHOTOS} photos to find it in: masks are often wrong then; "
+            "look at the contact sheet, or add photos"
+        )
     return tuple(found)

@@ -55,7 +55,8 @@ def segmented_together(
         images: the photos.
         dense: makes a photo's feature map (C, h, w).
         segmenter: cuts, from a map of how likely each place is.
-        middles: where the subject is for sure, (H, W) bool a photo; None: the middle.
+        middles: where the subject is for sure, (H, W) bool a photo, in every round; None: the
+            middle, and only to begin with.
         known: masks (H, W) bool that are given and stay; None: to be found.
         drafter: cuts, faster, in all rounds but the last; None: the segmenter.
         config: settings.
@@ -71,14 +72,25 @@ def segmented_together(
         None if mask is None else _covered(mask, places) > 0.5
         for mask, places in zip(told, maps, strict=True)
     ]
-    masks = _cut(images, likely_places(maps, starts), drafter or segmenter, fixed)
+    sure = [start if mask is None else None for start, mask in zip(starts, fixed, strict=True)]
+    likely = _with_sure(likely_places(maps, starts), sure)
+    masks = _cut(images, likely, drafter or segmenter, fixed)
     for _ in range(chosen.rounds - 1):
         before = masks
-        likely = _taught_by_others(maps, before, chosen.peak)
+        likely = _with_sure(_taught_by_others(maps, before, chosen.peak), sure)
         masks = _cut(images, likely, drafter or segmenter, fixed)
         if min(mask_iou(a, b) for a, b in zip(before, masks, strict=True)) >= chosen.settled:
             break
-    return _cut(images, _taught_by_others(maps, masks, chosen.peak), segmenter, fixed)
+    likely = _with_sure(_taught_by_others(maps, masks, chosen.peak), sure)
+    return _cut(images, likely, segmenter, fixed)
+
+
+def _with_sure(likely: Sequence[Tensor], sure: Sequence[Tensor | None]) -> list[Tensor]:
+    """The maps (h, w), 1 where (h, w) bool says that the subject is there for sure."""
+    return [
+        places if there is None else torch.where(there, torch.ones_like(places), places)
+        for places, there in zip(likely, sure, strict=True)
+    ]
 
 
 def _cut(
