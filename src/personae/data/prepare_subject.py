@@ -39,7 +39,7 @@ __all__ = ["Look", "Workshop", "prepared_subject"]
 
 Look = Image.Image
 # Names the way of preparing: to be changed with it, or subjects prepared the old way would be kept.
-_METHOD = "together-2"
+_METHOD = "together-3"
 # Photos teach each other what to cut: docs/numbers.md has the overlap of one, two, three, five.
 _ENOUGH_PHOTOS = 3
 

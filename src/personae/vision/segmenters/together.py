@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from personae.subjects.box import Box
 from personae.subjects.mask import mask_iou
 from personae.vision.detectors.foreground import likely_places
 from personae.vision.detectors.heads import Evidence, fit_heads, gather_evidence, posterior
@@ -27,6 +28,8 @@ class TogetherConfig:
     """The photos are brought to this long side before the backbone looks at them."""
     rounds: int = 4
     """How often the photos teach each other, at most; the last time with the good segmenter."""
+    margin: float = 0.1
+    """The subject is first looked for in a box that leaves this share of the photo on each side."""
     settled: float = 0.99
     """Rounds end when no mask's overlap with the one before is lower."""
     peak: float = 0.97
@@ -46,10 +49,11 @@ def segmented_together(
 
     A mask may have several parts; only its main one (`main_part`) teaches the other photos.
 
-    The first masks come from what tells the photos' middles from their borders
-    (`likely_places`). Then, round after round, where the subject is in a photo is told by a ridge
-    head that was fitted to the masks of the *other* photos, and the segmenter cuts again: an error
-    that one photo makes is not made by the others, and goes. A single photo teaches itself.
+    The first masks are cut in a box around the photo's middle, or where ``middles`` say more, from
+    what tells those from the borders (`likely_places`). Then, round after round, where the subject
+    is in a photo is told by a ridge head that was fitted to the masks of the *other* photos, and
+    the segmenter cuts again: an error that one photo makes is not made by the others, and goes. A
+    single photo teaches itself.
 
     Args:
         images: the photos.
@@ -73,8 +77,7 @@ def segmented_together(
         for mask, places in zip(told, maps, strict=True)
     ]
     sure = [start if mask is None else None for start, mask in zip(starts, fixed, strict=True)]
-    likely = _with_sure(likely_places(maps, starts), sure)
-    masks = _cut(images, likely, drafter or segmenter, fixed)
+    masks = _first_masks(images, maps, starts, fixed, drafter or segmenter, chosen.margin)
     for _ in range(chosen.rounds - 1):
         before = masks
         likely = _with_sure(_taught_by_others(maps, before, chosen.peak), sure)
@@ -91,6 +94,32 @@ def _with_sure(likely: Sequence[Tensor], sure: Sequence[Tensor | None]) -> list[
         places if there is None else torch.where(there, torch.ones_like(places), places)
         for places, there in zip(likely, sure, strict=True)
     ]
+
+
+def _first_masks(
+    images: Sequence[np.ndarray],
+    maps: Sequence[Tensor],
+    starts: Sequence[Tensor | None],
+    fixed: Sequence[np.ndarray | None],
+    segmenter: Segmenter,
+    margin: float,
+) -> list[np.ndarray]:
+    told = [start is not None for start in starts]
+    likely = _with_sure(likely_places(maps, starts), starts) if any(told) else list(maps)
+    wheres: list[Box | np.ndarray] = [
+        np.asarray(places.cpu().numpy()) if here else _middle_box(image, margin)
+        for image, places, here in zip(images, likely, told, strict=True)
+    ]
+    return [
+        segmenter.segment(image, where) if mask is None else mask
+        for image, where, mask in zip(images, wheres, fixed, strict=True)
+    ]
+
+
+def _middle_box(image: np.ndarray, margin: float) -> Box:
+    height, width = image.shape[:2]
+    across, down = margin * width, margin * height
+    return Box(across, down, width - across, height - down)
 
 
 def _cut(
