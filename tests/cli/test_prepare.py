@@ -12,6 +12,7 @@ from PIL import Image
 
 from personae import toons
 from personae.cli import main
+from personae.data import prepare as preparing
 from personae.subjects.manifest import read_cast
 from personae.subjects.mask import mask_iou
 from personae.subjects.picture import read_mask, read_picture
@@ -130,6 +131,39 @@ def test_photos_without_masks_are_cut_and_kept_when_nothing_changed(
     assert not np.array_equal(read_mask(cast / "ball" / "01.mask.png", (140, 160)), mended)
 
 
+def test_a_killed_call_goes_on_with_the_subject_it_was_at(
+    photos: Path, cast: Path, monkeypatch, capsys
+) -> None:
+    for mask in photos.rglob("*.mask.png"):
+        mask.unlink()
+    calls, real = [], preparing.prepared_subject
+
+    def dies(asked, *rest):
+        calls.append(asked.id)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(asked, *rest)
+
+    monkeypatch.setattr(preparing, "prepared_subject", dies)
+    assert prepare(photos, cast) in {1, 130}
+    assert not (cast / "cast.jsonl").exists()
+    monkeypatch.setattr(preparing, "prepared_subject", real)
+    capsys.readouterr()
+    assert prepare(photos, cast, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["num_cut"] == 2, "the second subject's alone"
+    assert len(read_cast(cast / "cast.jsonl").subjects) == 2
+
+
+def test_overwrite_leaves_no_file_of_the_cast_before(photos: Path, cast: Path) -> None:
+    assert prepare(photos, cast) == 0
+    (photos / "robot" / "01.png").unlink()
+    assert prepare(photos, cast, "--overwrite") == 0
+    assert sorted(path.name for path in (cast / "robot").iterdir()) == ["00.mask.png", "00.png"]
+    (cast / "prepare.json").write_text("{")
+    assert prepare(photos, cast) == 1
+    assert prepare(photos, cast, "--overwrite") == 0
+
+
 def test_an_edited_mask_stays_edited(photos: Path, cast: Path) -> None:
     assert prepare(photos, cast) == 0
     mended = np.zeros((40, 48), dtype=bool)
@@ -192,7 +226,7 @@ def test_a_single_photo_without_a_mask_is_cut_and_not_trusted(
     save(tmp_path / "photos" / "ball" / "1.png", image)
     assert prepare(tmp_path / "photos", cast) == 0
     assert mask_iou(read_mask(cast / "ball" / "00.mask.png", truth.shape), truth) > 0.7
-    assert "masks are often wrong then" in words(capsys.readouterr().err)
+    assert "masks are less sure" in words(capsys.readouterr().err)
 
 
 def test_doubtful_photos_are_kept_and_listed_with_their_reasons(

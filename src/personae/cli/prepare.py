@@ -67,8 +67,12 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         only=tuple(only or ()),
         overwrite=again,
     )
-    with progress_bar("preparing") as tell:
-        cast = run_preparation(task, tell)
+    try:
+        with progress_bar("preparing") as tell:
+            cast = run_preparation(task, tell)
+    except KeyboardInterrupt:
+        say("stopped; what was finished is kept, run the same command again to go on")
+        raise typer.Exit(130) from None
     _tell(cast, json)
     if cast.problems:
         raise typer.Exit(1)

@@ -92,7 +92,7 @@ def prepare(task: Preparation, progress: Progress = lambda done, total: None) ->
     """Find, cut out, caption and check every subject of a folder, and write the cast.
 
     Subjects that were prepared before from the same bytes with the same settings are kept, masks
-    that somebody mended in the cast too. Everything is checked before anything is written.
+    that somebody mended in the cast too; a call that was killed goes on with the subject it was at.
 
     Raises:
         DataError: a bad line in a manifest, or no subject with a readable photo.
@@ -100,14 +100,17 @@ def prepare(task: Preparation, progress: Progress = lambda done, total: None) ->
     """
     given = read_photos(task.photos)
     _check(task, given)
-    before = {} if task.overwrite else read_prepared(task.out)
+    earlier = _earlier(task)
+    before = {} if task.overwrite else earlier
     tokens = _tokens(task, given, before)
-    make_folder(task.out)
     shop, looks = Workshop(task.eyes, task.doubts), dict[str, list[Look]]()
     subjects: list[PreparedSubject] = []
     problems: list[str] = []
+    eyes = shop.name  # loads them: what cannot be loaded is told before anything is written
+    make_folder(task.out)
     for number, item in enumerate(given.subjects):
         progress(number, len(given.subjects))
+        _keep(task.out, {**earlier, **{done.id: done for done in subjects}})
         old = before.get(item.id)
         if task.only and item.id not in task.only:
             subjects += [old] if old is not None else []
@@ -133,14 +136,29 @@ def prepare(task: Preparation, progress: Progress = lambda done, total: None) ->
         out=task.out,
         subjects=tuple(subjects),
         layout=given.layout,
-        eyes=shop.name,
+        eyes=eyes,
         problems=tuple(problems),
         left_out=given.left_out,
         warnings=_warnings(subjects),
         num_cut=shop.num_cut,
     )
-    _write(cast, looks, before)
+    _write(cast, looks, earlier)
     return cast
+
+
+def _earlier(task: Preparation) -> dict[str, PreparedSubject]:
+    """What an earlier call left; with ``overwrite`` it need not be readable."""
+    try:
+        return read_prepared(task.out)
+    except DataError:
+        if task.overwrite:
+            return {}
+        raise
+
+
+def _keep(out: Path, subjects: Mapping[str, PreparedSubject]) -> None:
+    """Say what is finished so far, for the call that comes after a kill."""
+    write_json(out / FILE, {"subjects": [item.as_json() for item in subjects.values()]})
 
 
 def _check(task: Preparation, given: GivenPhotos) -> None:

@@ -164,10 +164,11 @@ def _cut(
         else None
         for photo, found in zip(photos, faces, strict=True)
     ]
-    shop.num_cut += sum(photo.mask is None for photo in photos)
-    return shop.cutter.cut(
+    cuts = shop.cutter.cut(
         [photo.image for photo in photos], [photo.mask for photo in photos], noun, middles
     )
+    shop.num_cut += sum(cut.by != "given" for cut in cuts)
+    return cuts
 
 
 def _kept(before: PreparedSubject, out: Path, images: Sequence[np.ndarray]) -> list[Cut]:
@@ -257,7 +258,7 @@ def _warnings(asked: GivenSubject, noun: str, photos: Sequence[PreparedPhoto]) -
         found.append("a single photo; more show what stays itself and what does not")
     if len(photos) < _ENOUGH_PHOTOS and any(photo.by.startswith("guided") for photo in photos):
         found.append(
-            f"fewer than {_ENOUGH_PHOTOS} photos to find it in: masks are often wrong then; "
+            f"fewer than {_ENOUGH_PHOTOS} photos to find it in: its masks are less sure; "
             "look at the contact sheet, or add photos"
         )
     return tuple(found)
