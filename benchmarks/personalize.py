@@ -13,25 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
-from toon_tables import head, line, measured
 
-from personae.compute.runs import read_rows
-from personae.diffusion.load import load_backbone
-from personae.diffusion.lora import load_lora
-from personae.diffusion.tokens import load_tokens
-from personae.evaluation.evaluate import Evaluation, evaluate
-from personae.evaluation.select import select_examples
-from personae.generation import Drawing, MatchingRater, generate
-from personae.metrics.witnesses import EyesChoice, build_witnesses
-from personae.subjects.manifest import read_scenes
-from personae.subjects.picture import read_picture
 from personae.toons import (
     CastToon,
     Toon,

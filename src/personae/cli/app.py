@@ -13,8 +13,8 @@ from personae.cli.export import export
 from personae.cli.generate import generate
 from personae.cli.merge import merge
 from personae.cli.output import say
-from personae.cli.select import select
 from personae.cli.prepare import prepare
+from personae.cli.select import select
 from personae.cli.serve import serve
 from personae.cli.train import train
 from personae.errors import PersonaeError

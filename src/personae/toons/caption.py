@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from personae.subjects.scene import Relation
 from personae.toons.pose import Pose
 
-__all__ = ["caption"]
+__all__ = ["WHERE", "caption"]
 
-_WHERE = {
+WHERE = {
     "park": "in a park",
     "beach": "on a beach",
     "snow": "in the snow",
@@ -30,7 +30,7 @@ def caption(members: Sequence[tuple[str, Pose]], place: str, relation: Relation 
     """
     names = ["{" + name + "}" for name, _ in members]
     listed = " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-    parts = [f"{listed} {_WHERE[place]}"]
+    parts = [f"{listed} {WHERE[place]}"]
     if relation is not None:
         parts.append(f"{{{relation.first}}} {relation.words} {{{relation.second}}}")
     for name, pose in members:

@@ -11,10 +11,14 @@ import numpy as np
 from PIL import Image
 
 from personae.subjects.box import Box
+from personae.toons.caption import WHERE
 from personae.toons.identity import Toon
+from personae.toons.places import draw_place
 from personae.toons.scene import Member, ToonScene, scene
 
-__all__ = ["CastToon", "write_cast", "write_scenes"]
+__all__ = ["CastToon", "write_cast", "write_places", "write_scenes"]
+
+_PLACES = 20_263
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,26 @@ def write_cast(
     cast = folder / "cast.jsonl"
     cast.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return cast
+
+
+def write_places(
+    folder: Path, *, each: int = 4, size: tuple[int, int] = (128, 128), start: int = 0
+) -> Path:
+    """Write pictures of every place with nobody in it, and ``metadata.jsonl`` with its words.
+
+    What to mix cut-outs before; ``start`` is the seed of the first. Gives the folder back.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    for place, words in WHERE.items():
+        for number in range(start, start + each):
+            rng = np.random.default_rng([_PLACES, number, len(lines)])
+            picture = draw_place(place, rng, *size)
+            name = f"{place}-{number:02d}.png"
+            _save((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8), folder / name)
+            lines.append(json.dumps({"file_name": name, "text": words}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
 
 
 def _write_member(scene: ToonScene, member: Member, folder: Path) -> None:
