@@ -13,12 +13,26 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
+from toon_tables import head, line, measured
 
+from personae.compute.runs import read_rows
+from personae.config import apply_settings, build_config, read_toml
+from personae.diffusion.load import load_backbone
+from personae.diffusion.lora import load_lora
+from personae.diffusion.tokens import load_tokens
+from personae.evaluation.evaluate import Evaluation, evaluate
+from personae.evaluation.select import select_examples
+from personae.generation import Drawing, MatchingRater, generate
+from personae.metrics.witnesses import EyesChoice, build_witnesses
+from personae.subjects.manifest import read_scenes
+from personae.subjects.picture import read_picture
 from personae.toons import (
     CastToon,
     Toon,
@@ -31,9 +45,11 @@ from personae.toons import (
     write_scenes,
 )
 from personae.training.finetune import finetune
-from personae.training.recipe import read_recipe
+from personae.training.recipe import Recipe, read_recipe
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "mudi_toons.toml"
+AGAIN = RECIPE.with_name("mudi_toons_again.toml")
+PROMPTS = 48  # that the iterative arm draws, of which it keeps a third
 TOKENS = ("olis", "hta", "ult", "amg", "lun")
 METRICS = (
     "success",
@@ -59,7 +75,7 @@ class Arm:
 INIT = {"init": "mean-shift", "gamma": 1.0, "layout": "planned"}
 DREAMBOOTH = ("data.cast.mix=none",)
 CUT_MIX = ("data.cast.mix=cut_mix", "data.cast.seg_mix.backgrounds=['white']")
-INVERSION = ("data.cast.mix=none", "data.cache_text=false", "tokens.alone=true")
+INVERSION = ("data.cast.mix=none", "data.cache_text=false", "tokens.alone=true")  # no [lora]
 PLAIN = ("data.cast.descriptive=false",)
 ARMS: dict[str, Arm] = {
     "textual-inversion": Arm("inversion", INVERSION),
@@ -86,7 +102,7 @@ def members(kind: str, number: int, count: int) -> list[Toon]:
 
 def write_inputs(folder: Path, kind: str, number: int, choice: argparse.Namespace) -> None:
     """The cast, places to mix before, test scenes as they are examined and as they are drawn."""
-    if (folder / "scenes" / "drawn.jsonl").is_file():
+    if (folder / "drawn.jsonl").is_file():
         return
     toons = members(kind, number, choice.count)
     cast = {n: CastToon(t, k) for n, t, k in zip("abcde", toons, TOKENS, strict=False)}
@@ -98,11 +114,11 @@ def write_inputs(folder: Path, kind: str, number: int, choice: argparse.Namespac
     for text in path.read_text().splitlines():
         told = json.loads(text)
         for name, subject in told["subjects"].items():
-            photos = [f"../cast/{name}/{place:02d}.png" for place in range(5)]
+            photos = [f"cast/{name}/{place:02d}.png" for place in range(5)]
             subject |= {"token": cast[name].token, "references": photos}
             subject.pop("target")
         lines.append(json.dumps(told))
-    (folder / "scenes" / "drawn.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "drawn.jsonl").write_text("\n".join(lines) + "\n")
 
 
 def size_of(choice: argparse.Namespace) -> tuple[int, int]:
@@ -122,10 +138,196 @@ def common(folder: Path, choice: argparse.Namespace) -> list[str]:
 
 
 def train(folder: Path, arm: Arm, choice: argparse.Namespace) -> None:
+    """The adapter or the tokens of an arm, unless they are there."""
     out = folder / "runs" / arm.run
     if (out / "adapter").is_dir() or (out / "tokens").is_dir():
         return
-    recipe = read_recipe(RECIPE, [*common(folder, choice), *arm.settings])
-    if arm.run == "inversion":
-        recipe = read_recipe(RECIPE, [*common(folder, choice), *arm.settings])
-    finetune(recipe, out, resume=True)
+    if arm.run == "iterative":
+        train_again(folder, out, choice)
+        return
+    data = read_toml(RECIPE)
+    if arm.run == "inversion":  # a word each, and nothing else
+        del data["lora"]
+    data = apply_settings(data, [*common(folder, choice), *arm.settings])
+    finetune(build_config(Recipe, data), out, resume=True)
+
+
+def train_again(folder: Path, out: Path, choice: argparse.Namespace) -> None:
+    """The best of what the first adapter draws, by the eyes of rewards, and one more on those."""
+    train(folder, ARMS["mudi"], choice)
+    scenes, drawn = prompts_of(folder, choice), out / "drawn"
+    draw(folder, ARMS["mudi"], scenes, drawn, seeds=1)
+    eyes, images = EyesChoice(faces="toons"), drawn / "images"
+    evaluate(Evaluation(scenes=scenes, images=images, out=drawn / "results", eyes=eyes))
+    kept = select_examples(drawn, drawn / "results", top=1 / 3)
+    first = folder / "runs" / "seg-mix" / "adapter"
+    settings = [f"data.file={kept.path}", f"lora.under={first}"]
+    settings += [f"data.sizes=[{list(size_of(choice))}]"]
+    settings += [f"training.threads={torch.get_num_threads()}"]
+    finetune(read_recipe(AGAIN, settings), out, resume=True)
+
+
+def prompts_of(folder: Path, choice: argparse.Namespace) -> Path:
+    """Scenes of the same toons that are not those of the test; references are the photos."""
+    path = folder / "prompts.jsonl"
+    if path.is_file():
+        return path
+    told = [json.loads(t) for t in (folder / "drawn.jsonl").read_text().splitlines()]
+    cast = told[0]["subjects"]
+    lines = []
+    for seed in range(9000, 9000 + PROMPTS):
+        made = scene(seed, count=choice.count)
+        relation = made.relation
+        line = {"id": f"p{seed}", "prompt": made.prompt, "subjects": cast}
+        if relation is not None:
+            line["relation"] = [relation.first, relation.words, relation.second]
+        lines.append(json.dumps(line))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def draw(folder: Path, arm: Arm, scenes: Path, out: Path, seeds: int) -> None:
+    """Pictures of scenes by an arm's adapter or tokens."""
+    run = folder / "runs" / arm.run
+    backbone = load_backbone("toons")
+    if (run / "tokens").is_dir():
+        load_tokens(backbone, run / "tokens")
+    together = run / "together"
+    adapter = together if together.is_dir() else run / "adapter"
+    if adapter.is_dir():
+        load_lora(backbone, adapter)
+    drawing = Drawing(in_context=False, adapter=arm.run, **arm.drawing)
+    found = read_scenes(scenes).scenes
+    rater = None
+    if drawing.best_of > 1:
+        rater = MatchingRater(build_witnesses(EyesChoice(faces="toons"), ("person",)))
+    generate(found, backbone, out, drawing, seeds=seeds, rater=rater)
+
+
+def rows_of(folder: Path, name: str, choice: argparse.Namespace) -> Path:
+    """Train, draw and examine one arm of one cast, as far as it is not done."""
+    arm, rows = ARMS[name], folder / "rows" / slug(name)
+    if not (rows / "summary.json").is_file():
+        train(folder, arm, choice)
+        drawn = folder / "drawn" / slug(name)
+        draw(folder, arm, folder / "drawn.jsonl", drawn, choice.seeds)
+        measured(folder / "scenes" / "scenes.jsonl", drawn / "images", rows)
+    return rows
+
+
+def slug(name: str) -> str:
+    return name.replace(", ", "-").replace(" ", "-")
+
+
+def values_of(rows: Path, metric: str) -> dict[str, float]:
+    """By scene: the mean over seeds and subjects."""
+    found: dict[str, list[float]] = {}
+    for row in read_rows(rows / "results.jsonl"):
+        if row["metric"] == metric and row["value"] is not None:
+            found.setdefault(row["scene"], []).append(row["value"])
+    return {one: float(np.mean(held)) for one, held in found.items()}
+
+
+def resampled(casts: Sequence[np.ndarray]) -> np.ndarray:
+    """Means of casts drawn with repeats, and of their scenes drawn with repeats."""
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(RESAMPLES):
+        chosen = rng.integers(len(casts), size=len(casts))
+        parts = [casts[c][rng.integers(len(casts[c]), size=len(casts[c]))] for c in chosen]
+        means.append(np.mean([part.mean() for part in parts]))
+    return np.array(means)
+
+
+def cell(casts: Sequence[np.ndarray], sign: str = "") -> str:
+    if not casts:
+        return "-"
+    low, high = np.quantile(resampled(casts), (0.025, 0.975))
+    mean = np.mean([part.mean() for part in casts])
+    return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def print_table(choice: argparse.Namespace, kind: str) -> None:
+    """Every arm; then the paired difference of each to MuDI."""
+    folders = [choice.out / f"{kind}-{choice.count}-{n:02d}" for n in range(choice.casts)]
+    done = {
+        name: [f for f in folders if (f / "rows" / slug(name) / "summary.json").is_file()]
+        for name in choice.arms
+    }
+    told = [name for name in choice.arms if done[name]]
+    print(f"\n{kind}, {choice.count} subjects, {choice.scenes} scenes a cast, {choice.seeds} seeds")
+    print(head("", "casts", *METRICS))
+    for name in told:
+        cells = []
+        for metric in METRICS:
+            held = [values_of(f / "rows" / slug(name), metric) for f in done[name]]
+            cells.append(cell([np.array([*one.values()]) for one in held if one]))
+        print(line([name, str(len(done[name])), *cells]))
+    if "mudi" not in told:
+        return
+    print("\nPaired difference to mudi:\n" + head("", "casts", *METRICS))
+    for name in told:
+        both = [f for f in done[name] if f in done["mudi"]]
+        cells = [cell(list(differences(both, name, metric)), "+") for metric in METRICS]
+        if name != "mudi":
+            print(line([name, str(len(both)), *cells]))
+
+
+def differences(folders: Sequence[Path], name: str, metric: str) -> Iterator[np.ndarray]:
+    for folder in folders:
+        own, other = (values_of(folder / "rows" / slug(arm), metric) for arm in (name, "mudi"))
+        both = sorted(set(own) & set(other))
+        if both:
+            yield np.array([own[one] - other[one] for one in both])
+
+
+def write_sheet(choice: argparse.Namespace, kind: str, count: int = 10) -> None:
+    """The first cast: its photos, then a row an arm of the first scenes, nothing chosen."""
+    folder = choice.out / f"{kind}-{choice.count}-00"
+    names = [name for name in choice.arms if (folder / "drawn" / slug(name)).is_dir()]
+    photos = sorted((folder / "cast").glob("[a-e]/0?.png"))
+    rows = [[read_picture(path) for path in photos if "mask" not in path.name][:count]]
+    for name in names:
+        images = sorted((folder / "drawn" / slug(name) / "images").glob("*/0.png"))[:count]
+        rows.append([read_picture(path) for path in images])
+    width = max(sum(picture.shape[1] for picture in row) for row in rows)
+    bands = [np.concatenate(row, 1) for row in rows if row]
+    bands = [
+        np.pad(b, ((3, 3), (0, width - b.shape[1]), (0, 0)), constant_values=255) for b in bands
+    ]
+    choice.sheet.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(bands)).save(choice.sheet)
+    print(f"{choice.sheet}: photos, then {', '.join(names)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--kinds", nargs="+", default=["distinct", "alike"])
+    parser.add_argument("--casts", type=int, default=4)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--count", type=int, default=2)
+    parser.add_argument("--scenes", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--part", default="0/1")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--sheet", type=Path)
+    choice = parser.parse_args()
+    choice.out = choice.out.resolve()
+    part, parts = (int(number) for number in choice.part.split("/"))
+    work = [(n, kind) for n in range(choice.casts) for kind in choice.kinds]
+    for number, kind in () if choice.table else work[part::parts]:
+        folder = choice.out / f"{kind}-{choice.count}-{number:02d}"
+        write_inputs(folder, kind, number, choice)
+        for name in choice.arms:
+            rows_of(folder, name, choice)
+            print(f"{folder.name}: {name}", flush=True)
+    for kind in choice.kinds:
+        print_table(choice, kind)
+        if choice.sheet:
+            write_sheet(choice, kind)
+
+
+if __name__ == "__main__":
+    main()
