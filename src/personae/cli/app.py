@@ -14,6 +14,7 @@ from personae.cli.generate import generate
 from personae.cli.merge import merge
 from personae.cli.output import say
 from personae.cli.prepare import prepare
+from personae.cli.prior import prior
 from personae.cli.select import select
 from personae.cli.serve import serve
 from personae.cli.train import train
@@ -35,6 +36,7 @@ app.command()(commands.report)
 app.command()(commands.doctor)
 app.command()(prepare)
 app.command()(export)
+app.command()(prior)
 app.command()(generate)
 app.command()(select)
 app.command()(merge)
