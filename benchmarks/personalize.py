@@ -61,6 +61,7 @@ METRICS = (
     "strangers",
 )
 RESAMPLES = 2000
+CHANGES = 3  # of a look-alike: the examiner takes one or two for the same toon
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def members(kind: str, number: int, count: int) -> list[Toon]:
     start = 1000 * count + 10 * number
     first = toon(identities("test", 1, start)[0])
     if kind == "alike":
-        return [first, *(look_alike(first, start + place, 1) for place in range(1, count))]
+        return [first, *(look_alike(first, start + place, CHANGES) for place in range(1, count))]
     return [first, *(toon(identities("test", 1, start + p)[0]) for p in range(1, count))]
 
 

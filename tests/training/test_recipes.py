@@ -69,8 +69,8 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         read_recipe(path)
 
 
-def test_data_is_one_of_two() -> None:
-    with pytest.raises(RequestError, match="neither"):
+def test_data_is_one_of_three() -> None:
+    with pytest.raises(RequestError, match="got none"):
         DataRecipe()
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from personae.subjects.scene import Claim
-from personae.toons.files import CastToon, write_cast, write_places, write_scenes
+from personae.toons.files import (
+    CastToon,
+    write_cast,
+    write_cast_scenes,
+    write_places,
+    write_scenes,
+)
 from personae.toons.identity import Split, Toon, identities, look_alike, split_of, toon
 from personae.toons.places import PLACES
 from personae.toons.portrait import Portrait, portrait
@@ -35,6 +41,7 @@ __all__ = [
     "split_of",
     "toon",
     "write_cast",
+    "write_cast_scenes",
     "write_places",
     "write_scenes",
 ]

@@ -16,7 +16,7 @@ from personae.toons.identity import Toon
 from personae.toons.places import draw_place
 from personae.toons.scene import Member, ToonScene, scene
 
-__all__ = ["CastToon", "write_cast", "write_places", "write_scenes"]
+__all__ = ["CastToon", "write_cast", "write_cast_scenes", "write_places", "write_scenes"]
 
 _PLACES = 20_263
 
@@ -74,6 +74,29 @@ def write_cast(
     cast = folder / "cast.jsonl"
     cast.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return cast
+
+
+def write_cast_scenes(scenes: Iterable[ToonScene], cast: Path, name: str = "scenes.jsonl") -> Path:
+    """Write scenes of a cast's toons beside its ``cast.jsonl``: by token, with its photos.
+
+    What `personae.generation` draws with a model that was taught the cast; members of a scene are
+    called as subjects of the cast are. Gives the path back.
+    """
+    lines = [json.loads(text) for text in cast.read_text(encoding="utf-8").splitlines()]
+    known = {
+        line["id"]: {key: line[key] for key in ("noun", "kind", "token")}
+        | {"references": [photo["image"] for photo in line["references"]]}
+        for line in lines
+    }
+    told = []
+    for one in scenes:
+        line = _line(one) | {
+            "subjects": {member.name: known[member.name] for member in one.members}
+        }
+        told.append(json.dumps(line))
+    path = cast.with_name(name)
+    path.write_text("\n".join(told) + "\n", encoding="utf-8")
+    return path
 
 
 def write_places(
