@@ -1,9 +1,9 @@
 """Two toons from five pictures each: MuDI, its baselines and its ablations, by the examiner.
 
     python benchmarks/personalize.py OUT [--kinds distinct alike] [--casts 4] [--arms mudi ...]
-        [--count 2] [--scenes 16] [--seeds 2] [--part 0/2] [--table] [--sheet FILE.png]
+        [--arms mudi@0.3 ...] [--count 2] [--scenes 16] [--seeds 2] [--part 0/2] [--table] [--sheet FILE.png]
 
-Each cast is learned by itself by `recipes/mudi_toons.toml` with the settings of an arm, and its
+Each cast is learned by itself by recipes/mudi_toons.toml with the settings of an arm, and its
 test scenes are drawn without references in context. The examiner compares with portraits that
 nothing was trained on. ``--part I/N`` does every N-th cast (one process a core); ``--table`` only
 reads what is there. Resumes. Intervals resample casts, then their scenes.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,7 @@ CUT_MIX = ("data.cast.mix=cut_mix", "data.cast.seg_mix.backgrounds=['white']")
 INVERSION = ("data.cast.mix=none", "data.cache_text=false", "tokens.alone=true")  # no [lora]
 PLAIN = ("data.cast.descriptive=false",)
 ARMS: dict[str, Arm] = {
+    "initialization alone": Arm("none", (), INIT),
     "textual-inversion": Arm("inversion", INVERSION),
     "dreambooth": Arm("dreambooth", DREAMBOOTH),
     "dreambooth+regions": Arm("dreambooth", DREAMBOOTH, {"regions": True, "layout": "planned"}),
@@ -90,6 +91,15 @@ ARMS: dict[str, Arm] = {
     "mudi+iterative": Arm("iterative", (), INIT),
     "mudi, best of 4": Arm("seg-mix", (), {**INIT, "best_of": 4}),
 }
+
+
+def arm_of(name: str) -> Arm:
+    """By its name; ``mudi@0.3`` is mudi with that gamma."""
+    bare, at, gamma = name.partition("@")
+    if bare not in ARMS or (at and "gamma" not in ARMS[bare].drawing):
+        raise SystemExit(f"--arms {name!r}: expected some of {list(ARMS)}, with @GAMMA or not")
+    arm = ARMS[bare]
+    return replace(arm, drawing={**arm.drawing, "gamma": float(gamma)}) if at else arm
 
 
 def members(kind: str, number: int, count: int) -> list[Toon]:
@@ -141,7 +151,7 @@ def common(folder: Path, choice: argparse.Namespace) -> list[str]:
 def train(folder: Path, arm: Arm, choice: argparse.Namespace) -> None:
     """The adapter or the tokens of an arm, unless they are there."""
     out = folder / "runs" / arm.run
-    if (out / "adapter").is_dir() or (out / "tokens").is_dir():
+    if arm.run == "none" or (out / "adapter").is_dir() or (out / "tokens").is_dir():
         return
     if arm.run == "iterative":
         train_again(folder, out, choice)
@@ -207,7 +217,7 @@ def draw(folder: Path, arm: Arm, scenes: Path, out: Path, seeds: int) -> None:
 
 def rows_of(folder: Path, name: str, choice: argparse.Namespace) -> Path:
     """Train, draw and examine one arm of one cast, as far as it is not done."""
-    arm, rows = ARMS[name], folder / "rows" / slug(name)
+    arm, rows = arm_of(name), folder / "rows" / slug(name)
     if not (rows / "summary.json").is_file():
         train(folder, arm, choice)
         drawn = folder / "drawn" / slug(name)
@@ -306,7 +316,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--kinds", nargs="+", default=["distinct", "alike"])
     parser.add_argument("--casts", type=int, default=4)
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--arms", nargs="+", default=list(ARMS))
     parser.add_argument("--count", type=int, default=2)
     parser.add_argument("--scenes", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=2)
