@@ -1,7 +1,8 @@
 """Two toons from five pictures each: MuDI, its baselines and its ablations, by the examiner.
 
     python benchmarks/personalize.py OUT [--kinds distinct alike] [--casts 4] [--arms mudi ...]
-        [--arms mudi@0.3 ...] [--count 2] [--scenes 16] [--seeds 2] [--part 0/2] [--table] [--sheet FILE.png]
+        [--arms mudi@0.3 ...] [--count 2] [--scenes 16] [--seeds 2] [--part 0/2] [--table]
+        [--sheet FILE.png]
 
 Each cast is learned by itself by recipes/mudi_toons.toml with the settings of an arm, and its
 test scenes are drawn without references in context. The examiner compares with portraits that
@@ -12,7 +13,6 @@ reads what is there. Resumes. Intervals resample casts, then their scenes.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +41,7 @@ from personae.toons import (
     scene,
     toon,
     write_cast,
+    write_cast_scenes,
     write_places,
     write_scenes,
 )
@@ -113,23 +114,18 @@ def members(kind: str, number: int, count: int) -> list[Toon]:
 
 def write_inputs(folder: Path, kind: str, number: int, choice: argparse.Namespace) -> None:
     """The cast, places to mix before, test scenes as they are examined and as they are drawn."""
-    if (folder / "drawn.jsonl").is_file():
+    if (folder / "cast" / "prompts.jsonl").is_file():
         return
     toons = members(kind, number, choice.count)
     cast = {n: CastToon(t, k) for n, t, k in zip("abcde", toons, TOKENS, strict=False)}
-    write_cast(cast, folder / "cast", start=100 * number)
+    path = write_cast(cast, folder / "cast", start=100 * number)
     write_places(folder / "places", size=size_of(choice))
-    seeds = range(5000 + 100 * number, 5000 + 100 * number + choice.scenes)
-    path = write_scenes([scene(s, toons=toons, split="test") for s in seeds], folder / "scenes")
-    lines = []
-    for text in path.read_text().splitlines():
-        told = json.loads(text)
-        for name, subject in told["subjects"].items():
-            photos = [f"cast/{name}/{place:02d}.png" for place in range(5)]
-            subject |= {"token": cast[name].token, "references": photos}
-            subject.pop("target")
-        lines.append(json.dumps(told))
-    (folder / "drawn.jsonl").write_text("\n".join(lines) + "\n")
+    first = 5000 + 100 * number
+    tests = [scene(s, toons=toons, split="test") for s in range(first, first + choice.scenes)]
+    write_scenes(tests, folder / "scenes")
+    write_cast_scenes(tests, path)
+    others = (scene(seed, toons=toons) for seed in range(9000, 9000 + PROMPTS))
+    write_cast_scenes(others, path, "prompts.jsonl")
 
 
 def size_of(choice: argparse.Namespace) -> tuple[int, int]:
@@ -166,7 +162,7 @@ def train(folder: Path, arm: Arm, choice: argparse.Namespace) -> None:
 def train_again(folder: Path, out: Path, choice: argparse.Namespace) -> None:
     """The best of what the first adapter draws, by the eyes of rewards, and one more on those."""
     train(folder, ARMS["mudi"], choice)
-    scenes, drawn = prompts_of(folder, choice), out / "drawn"
+    scenes, drawn = folder / "cast" / "prompts.jsonl", out / "drawn"
     draw(folder, ARMS["mudi"], scenes, drawn, seeds=1)
     eyes, images = EyesChoice(faces="toons"), drawn / "images"
     evaluate(Evaluation(scenes=scenes, images=images, out=drawn / "results", eyes=eyes))
@@ -176,25 +172,6 @@ def train_again(folder: Path, out: Path, choice: argparse.Namespace) -> None:
     settings += [f"data.sizes=[{list(size_of(choice))}]"]
     settings += [f"training.threads={torch.get_num_threads()}"]
     finetune(read_recipe(AGAIN, settings), out, resume=True)
-
-
-def prompts_of(folder: Path, choice: argparse.Namespace) -> Path:
-    """Scenes of the same toons that are not those of the test; references are the photos."""
-    path = folder / "prompts.jsonl"
-    if path.is_file():
-        return path
-    told = [json.loads(t) for t in (folder / "drawn.jsonl").read_text().splitlines()]
-    cast = told[0]["subjects"]
-    lines = []
-    for seed in range(9000, 9000 + PROMPTS):
-        made = scene(seed, count=choice.count)
-        relation = made.relation
-        line = {"id": f"p{seed}", "prompt": made.prompt, "subjects": cast}
-        if relation is not None:
-            line["relation"] = [relation.first, relation.words, relation.second]
-        lines.append(json.dumps(line))
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 def draw(folder: Path, arm: Arm, scenes: Path, out: Path, seeds: int) -> None:
@@ -221,7 +198,7 @@ def rows_of(folder: Path, name: str, choice: argparse.Namespace) -> Path:
     if not (rows / "summary.json").is_file():
         train(folder, arm, choice)
         drawn = folder / "drawn" / slug(name)
-        draw(folder, arm, folder / "drawn.jsonl", drawn, choice.seeds)
+        draw(folder, arm, folder / "cast" / "scenes.jsonl", drawn, choice.seeds)
         measured(folder / "scenes" / "scenes.jsonl", drawn / "images", rows)
     return rows
 

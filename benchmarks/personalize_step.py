@@ -3,9 +3,9 @@
     python benchmarks/personalize_step.py --json rows.json          # a GPU of 80 GB or more
     python benchmarks/personalize_step.py --device cpu --tiny --json rows.json    # tries it out
 
-The recipes for SDXL, FLUX.1 and FLUX.2 Klein as they are shipped (checkpointing, batch, Seg-Mix), on
-a cast of drawn toons: encoding, then ten steps after two that do not count. A row is written when
-it is done, and one that is there is not measured again.
+The recipes for SDXL, FLUX.1 and FLUX.2 Klein as they are shipped (checkpointing, batch, Seg-Mix),
+on a cast of drawn toons: encoding, then ten steps after two that do not count. A row is written
+when it is done, and one that is there is not measured again.
 """
 
 from __future__ import annotations

@@ -52,3 +52,12 @@ def test_a_reward_is_followed_and_both_sides_are_shown(tmp_path) -> None:
     assert "2 steps of ReReFL" in said and "after minus before" in said
     page = (tmp_path / "out" / "reward" / "report.html").read_text()
     assert "strict_id_similarity" in page
+
+
+@pytest.mark.slow
+def test_two_toons_are_learned_and_drawn_together(tmp_path) -> None:
+    said = run("07_personalize_toons.py", tmp_path / "out", "2")
+    assert "2 steps of Seg-Mix" in said and "success" in said
+    for name in ("plain", "shifted"):
+        page = (tmp_path / "out" / "cast" / name / "rows" / "report.html").read_text()
+        assert "strict_id_similarity" in page
