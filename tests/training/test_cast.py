@@ -250,3 +250,17 @@ def test_an_adapter_on_top_of_another_and_both_as_one(
     both = said(first, tmp_path / "second" / "adapter")
     torch.testing.assert_close(said(tmp_path / "second" / "together"), both, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(both, said(first)) and not torch.allclose(said(first), said(None))
+
+
+def test_what_is_odd_about_a_cast_is_told_first(
+    cast: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    finetune(recipe_of(make_recipe, cast, tmp_path), tmp_path / "run", tell=told.append)
+    said = "\n".join(told)
+    assert "a: 2 photos; five show more" in said
+    assert "splits its token 'olis' into" in said
+    told.clear()
+    words = {"lora": None, "tokens": {"alone": True}}
+    finetune(recipe_of(make_recipe, cast, tmp_path, **words), tmp_path / "ti", tell=told.append)
+    assert "a: 2 photos" in "\n".join(told) and "splits" not in "\n".join(told)

@@ -74,6 +74,7 @@ def train(
                 resume=resume,
                 progress=bars.teller("training"),
                 encoding=bars.teller("encoding"),
+                tell=lambda text: say(f"note: {text}"),
             )
     except KeyboardInterrupt:
         say("stopped; what was finished is kept, run the same command again with --resume")

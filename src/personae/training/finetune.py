@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from personae.training.result import Progress, TrainingResult
 from personae.training.rewards.asked import Reward
 from personae.training.samples import Judge
 from personae.training.session import Session
+from personae.training.sources import cast_notes
 from personae.training.stopping import Stop, stopping
 
 __all__ = ["TrainingResult", "finetune"]
@@ -33,6 +35,7 @@ def finetune(  # noqa: PLR0913 - what, where, from what, and who is told
     judge: Judge | None = None,
     progress: Progress | None = None,
     encoding: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train what the recipe says, into the folder ``out``.
 
@@ -48,6 +51,7 @@ def finetune(  # noqa: PLR0913 - what, where, from what, and who is told
         judge: in-loop metrics, for every sample sheet.
         progress: is told (steps done, of how many).
         encoding: is told (examples encoded, of how many), before the first step.
+        tell: is told what is odd about a cast, before anything is encoded.
 
     Raises:
         RequestError: ``out`` holds a run and ``resume`` is not set, or another recipe's run.
@@ -61,6 +65,9 @@ def finetune(  # noqa: PLR0913 - what, where, from what, and who is told
         # Weights that are trained stay in float32 beside bfloat16 activations, on purpose.
         warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
         model = backbone or _load(recipe, ranks)
+        if tell is not None:
+            for text in cast_notes(recipe, model):
+                tell(text)
         _add_tokens(recipe, model)
         chosen = choose(recipe, model, ranks.device, reward)
         run = Session(recipe, out, ranks, model, chosen=chosen, judge=judge, encoding=encoding)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from personae.data.cast_examples import CastExamples
+from personae.data.cast_check import cast_oddities
+from personae.data.cast_examples import CastExamples, read_whole_cast
 from personae.data.examples import (
     Example,
     ExampleFile,
@@ -14,11 +16,13 @@ from personae.data.examples import (
     ToonExamples,
 )
 from personae.diffusion.backbone import Backbone
+from personae.diffusion.tokens import token_pieces
 from personae.errors import RequestError
 from personae.training.recipe import Recipe
 
 __all__ = [
     "WithoutReferences",
+    "cast_notes",
     "example_source",
     "prior_source",
     "sample_examples",
@@ -93,6 +97,15 @@ def prior_source(recipe: Recipe, backbone: Backbone) -> ExampleSource | None:
     limits = backbone.limits
     sizes = data.sizes or limits.sizes
     return CastExamples(data.cast, sizes, recipe.seed, limits=limits, prior=True)
+
+
+def cast_notes(recipe: Recipe, backbone: Backbone) -> list[str]:
+    """What is odd about the cast of a recipe, and about its tokens to this model's tokenizer."""
+    if recipe.data.cast is None:
+        return []
+    # A token that is made a word of its own is one piece, whatever it was.
+    split = None if recipe.tokens is not None else partial(token_pieces, backbone)
+    return list(cast_oddities(read_whole_cast(recipe.data.cast.file), split))
 
 
 def sample_examples(recipe: Recipe, source: ExampleSource) -> list[Example]:
