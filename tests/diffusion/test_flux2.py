@@ -271,3 +271,18 @@ def test_wrong_requests_are_refused_before_drawing(tiny) -> None:
         tiny.times(0, 64, 64)
     with pytest.raises(RequestError, match="multiples"):
         tiny.encode_image(torch.zeros(1, 3, 40, 64))
+
+
+def test_negative_words_are_what_guidance_turns_away_from(tiny: Flux2Backbone) -> None:
+    noise = torch.randn(1, *tiny.latent_shape(64, 64), generator=torch.Generator().manual_seed(0))
+    shared = {"width": 64, "height": 64, "latents": noise, "steps": 2, "guidance": 4.0}
+    with torch.no_grad():
+        plain, empty, away = (
+            tiny.draw("girl 1 in a park", (), **shared, negative=words)[0].astype(int)
+            for words in ("", " ", "cat 1 on a beach")
+        )
+        same = tiny.draw("girl 1 in a park", (), **shared, negative="girl 1 in a park")[0]
+        alone = tiny.draw("girl 1 in a park", (), **{**shared, "guidance": 1.0})[0]
+    assert np.abs(plain - away).max() > 2
+    assert np.abs(same.astype(int) - alone.astype(int)).max() <= 1
+    assert plain.shape == empty.shape

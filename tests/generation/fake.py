@@ -83,10 +83,17 @@ class FakeBackbone:
         steps: int,
         guidance: float,
         reference_guidance: float = 1.0,
+        negative: str = "",
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> list[np.ndarray]:
         self.calls.append(
-            {"prompt": prompt, "batch": len(latents), "steps": steps, "guidance": guidance}
+            {
+                "prompt": prompt,
+                "batch": len(latents),
+                "steps": steps,
+                "guidance": guidance,
+                "negative": negative,
+            }
         )
         if len(self.calls) == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)

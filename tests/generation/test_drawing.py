@@ -128,3 +128,19 @@ def test_drawing_takes_the_settings_and_the_size(tmp_path) -> None:
     assert picture.dtype == np.uint8
     assert backbone.calls[0]["prompt"] == "girl 1 and girl 2 in a park"
     assert (backbone.calls[0]["steps"], backbone.calls[0]["guidance"]) == (7, 1.5)
+
+
+def test_negative_words_reach_the_model_as_bare_nouns(tmp_path) -> None:
+    scene = scenes(tmp_path, "one")[0]
+    ann, bob = scene.subjects.values()
+    named = {"a": replace(ann, token="olis"), "b": replace(bob, token="hta")}
+    scene = replace(scene, prompt="{a} and {b}", subjects=named)
+    backbone = FakeBackbone()
+    drawing = Drawing(negative="a {a} and a {b}", guidance=2.0, in_context=False)
+    plan = plan_scene(scene, backbone.limits, drawing)
+    nouns = [subject.noun for subject in named.values()]
+    assert plan.negative == f"a {nouns[0]} and a {nouns[1]}" and "olis" in plan.prompt
+    with pytest.raises(DataError, match="negative words"):
+        plan_scene(scene, backbone.limits, replace(drawing, negative="{c}"))
+    with pytest.raises(RequestError, match="without guidance"):
+        replace(drawing, guidance=1.0).settled(backbone)

@@ -94,6 +94,9 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
             "--context/--no-context", help="Does the model see references, or only the noise?"
         ),
     ] = True,
+    negative: Annotated[
+        str, typer.Option("--negative", help="Words to turn away from; {ID} is a bare noun.")
+    ] = "",
     best_of: Annotated[
         int, typer.Option("--best-of", help="Draw this many, keep the best matching one.")
     ] = 1,
@@ -126,6 +129,7 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         relative_sizes=_relative_sizes(relative_size or []),
         in_context=in_context,
         best_of=best_of,
+        negative=negative,
         adapter=_adapted(adapter, adapter_scale, tokens or []),
         regions=regions,
         region_weight=region_weight,

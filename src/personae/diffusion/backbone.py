@@ -198,6 +198,7 @@ class Backbone(Protocol):
         steps: int,
         guidance: float,
         reference_guidance: float = 1.0,
+        negative: str = "",
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> list[np.ndarray]:
         """One picture (H, W, 3) uint8 for each noise of ``latents``, by the diffusers pipeline."""

@@ -180,6 +180,7 @@ class Flux1Backbone(FlowBackbone):
         steps: int,
         guidance: float,
         reference_guidance: float = 1.0,
+        negative: str = "",
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> list[np.ndarray]:
         """Draw one picture for each noise, all from one prompt and one set of references.
@@ -195,6 +196,7 @@ class Flux1Backbone(FlowBackbone):
             guidance: the number that the network is told; where it is told none, classifier-free
                 guidance from the empty prompt, of which each step costs two passes above 1.
             reference_guidance: the scale of `guided_by_references`; other than 1, each pass is two.
+            negative: what guidance turns away from, where it is none that is built in.
             on_step: told the 0-based step and the latents (B, C, h, w) after it.
 
         Returns:
@@ -217,7 +219,7 @@ class Flux1Backbone(FlowBackbone):
                 width=width,
                 height=height,
                 num_inference_steps=steps,
-                **self._guidance(guidance),
+                **self._guidance(guidance, negative),
                 num_images_per_prompt=len(latents),
                 latents=_packed(latents),
                 max_sequence_length=self.limits.prompt_tokens,
@@ -225,10 +227,10 @@ class Flux1Backbone(FlowBackbone):
             ).images
         return [np.asarray(picture.convert("RGB"), dtype=np.uint8) for picture in pictures]
 
-    def _guidance(self, scale: float) -> dict[str, Any]:
+    def _guidance(self, scale: float, negative: str = "") -> dict[str, Any]:
         if self._inner.config.guidance_embeds:
             return {"guidance_scale": scale}
-        return {"true_cfg_scale": scale, "negative_prompt": ""} if scale > 1 else {}
+        return {"true_cfg_scale": scale, "negative_prompt": negative} if scale > 1 else {}
 
     def _reference_tokens(
         self, references: Sequence[np.ndarray], shape: tuple[int, int, int]

@@ -170,6 +170,7 @@ class Flux2Backbone(FlowBackbone):
         steps: int,
         guidance: float,
         reference_guidance: float = 1.0,
+        negative: str = "",
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> list[np.ndarray]:
         """Draw one picture for each noise, all from one prompt and one set of references.
@@ -184,6 +185,7 @@ class Flux2Backbone(FlowBackbone):
             steps: sampling steps.
             guidance: classifier-free guidance scale; above 1 each step costs two passes.
             reference_guidance: the scale of `guided_by_references`; other than 1, each pass is two.
+            negative: what guidance by the prompt turns away from; empty: the empty prompt.
             on_step: told the 0-based step and the latents (B, C, h, w) after it.
 
         Returns:
@@ -204,6 +206,7 @@ class Flux2Backbone(FlowBackbone):
                 height=height,
                 num_inference_steps=steps,
                 guidance_scale=1.0 if self.pipeline.config.is_distilled else guidance,
+                negative_prompt_embeds=self.encode_prompt([negative]) if negative else None,
                 num_images_per_prompt=len(latents),
                 latents=latents,
                 max_sequence_length=self.limits.prompt_tokens,

@@ -225,6 +225,7 @@ class SdxlBackbone(PipelineBackbone):
         steps: int,
         guidance: float,
         reference_guidance: float = 1.0,
+        negative: str = "",
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> list[np.ndarray]:
         """Draw one picture for each noise, all from one prompt.
@@ -239,6 +240,7 @@ class SdxlBackbone(PipelineBackbone):
             steps: sampling steps.
             guidance: classifier-free guidance scale; above 1 each step costs two passes.
             reference_guidance: of no meaning here.
+            negative: what guidance turns away from; empty: the pipeline's own.
             on_step: told the 0-based step and the latents (B, C, h, w) after it, as the network
                 would see them next.
 
@@ -256,6 +258,7 @@ class SdxlBackbone(PipelineBackbone):
             height=height,
             num_inference_steps=steps,
             guidance_scale=guidance,
+            negative_prompt=negative or None,
             num_images_per_prompt=len(latents),
             latents=latents,
             callback_on_step_end=None if on_step is None else _teller(on_step),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,11 +11,11 @@ from torch import Tensor
 
 from personae.diffusion.backbone import Backbone, Limits
 from personae.diffusion.regions import drawn_by_regions
-from personae.errors import DataError, RequestError
-from personae.generation.layouts import LAYOUTS
+from personae.errors import DataError
+from personae.generation.drawing_choice import INITS, Drawing, Init
 from personae.generation.noise import latent_mask, mean_shifted, picture_generator, plain_noise
 from personae.generation.planners import LayoutPlanner
-from personae.generation.prompts import words_for
+from personae.generation.prompts import negative_words, words_for
 from personae.generation.references import chosen_reference, reference_picture
 from personae.generation.regions import regional_prompts, regions_of
 from personae.generation.start import asked_layout, picture_layout, start_picture
@@ -39,92 +37,7 @@ __all__ = [
     "plan_scene",
 ]
 
-Init = Literal["plain", "mean-shift"]
-INITS: tuple[Init, ...] = ("plain", "mean-shift")
 DEFAULT_SIZE = (1024, 1024)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """How pictures are drawn: all that their pixels depend on beside model, scene and seed.
-
-    Attributes:
-        steps: sampling steps; None is the checkpoint's own number.
-        guidance: guidance scale; None is the checkpoint's own.
-        reference_guidance: how far to go away from what the model draws without the references,
-            1 is none; None is the checkpoint's own. Identity grows with it, and sameness too.
-        size: (width, height) in pixels; None is what `picture_size` says.
-        init: ``plain`` noise, or ``mean-shift``: noise shifted towards a collage of the references.
-        gamma: how far the mean is shifted (MuDI's gamma; their values are not published).
-        layout: where the collage, and regions, have each subject; one of ``LAYOUTS``.
-        relative_sizes: a subject's id or noun, and its size against the others in the collage.
-        reference: which of a subject's references is used, from 0; the last one where it has fewer.
-        in_context: does the model see the references? Without, it draws from words, and references
-            serve the starting noise alone: what a model that takes none (MuDI's) would do.
-        best_of: how many pictures are drawn of which the best is kept.
-        adapter: what the backbone was adapted with, as images.jsonl names it.
-        regions: does each subject's box follow its own prompt (`drawn_by_regions`)?
-        region_weight: of the regional prompts in their boxes, in [0, 1].
-    """
-
-    steps: int | None = None
-    guidance: float | None = None
-    reference_guidance: float | None = None
-    size: tuple[int, int] | None = None
-    init: Init = "plain"
-    gamma: float = 0.3
-    layout: str = "given"
-    relative_sizes: Mapping[str, float] = field(default_factory=dict)
-    reference: int = 0
-    in_context: bool = True
-    best_of: int = 1
-    adapter: str | None = None
-    regions: bool = False
-    region_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be drawn, before any work."""
-        least = {"steps": self.steps, "best_of": self.best_of}
-        for name, value in least.items():
-            if value is not None and value < 1:
-                raise RequestError(f"{name} {value}: expected at least 1")
-        scales = {"guidance": self.guidance, "reference_guidance": self.reference_guidance}
-        for name, scale in scales.items():
-            if scale is not None and not (math.isfinite(scale) and scale >= 0):
-                raise RequestError(f"{name} {scale}: expected a number from 0; 1 is none")
-        if not (math.isfinite(self.gamma) and self.gamma >= 0):
-            raise RequestError(f"gamma {self.gamma}: expected a number from 0; 0 is plain noise")
-        if self.init not in INITS:
-            raise RequestError(f"init {self.init!r}: expected one of {INITS}")
-        if self.layout not in LAYOUTS:
-            raise RequestError(f"layout {self.layout!r}: expected one of {LAYOUTS}")
-        if not 0 <= self.region_weight <= 1:
-            raise RequestError(f"region_weight {self.region_weight}: expected 0 to 1")
-        if self.reference < 0:
-            raise RequestError(f"reference {self.reference}: expected 0 for the first")
-
-    @property
-    def uses_layout(self) -> bool:
-        """Does it matter where the layout has anybody?"""
-        return self.regions or (self.init == "mean-shift" and self.gamma > 0)
-
-    def settled(self, backbone: Backbone) -> Drawing:
-        """With the checkpoint's own steps and guidance where none were asked for.
-
-        A model that takes no references in context (``limits.reference_px`` 0) sees none.
-
-        Raises:
-            RequestError: the checkpoint cannot draw this size.
-        """
-        limits = backbone.limits
-        if self.size is not None:
-            backbone.latent_shape(*self.size)
-        own = {
-            name: getattr(limits, name)
-            for name in ("steps", "guidance", "reference_guidance")
-            if getattr(self, name) is None
-        }
-        return replace(self, **own, in_context=self.in_context and limits.reference_px > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +51,7 @@ class Plan:
             where the model is not to see them.
         photos: the references as they were read, by subject.
         size: (width, height) of the picture in pixels.
+        negative: the words to turn away from; empty: none.
         layout: a box for each subject, where one was asked for; else each seed has its own.
     """
 
@@ -146,6 +60,7 @@ class Plan:
     references: tuple[np.ndarray, ...]
     photos: Mapping[str, Reference]
     size: tuple[int, int]
+    negative: str = ""
     layout: Layout | None = None
 
 
@@ -209,6 +124,7 @@ def plan_scene(
         ),
         photos=photos,
         size=size,
+        negative=negative_words(scene, drawing.negative),
         layout=layout,
     )
 
@@ -270,6 +186,7 @@ def draw_plan(
             steps=drawing.steps,
             guidance=drawing.guidance,
             reference_guidance=drawing.reference_guidance,
+            negative=plan.negative,
             on_step=on_step,
         )
     return pictures[: len(latents)]

@@ -70,6 +70,7 @@ def run_settings(
     # None where there are none: as in a folder that was begun before there were any.
     shared["region_weight"] = drawing.region_weight if drawing.regions else None
     shared["regions"] = drawing.regions or None
+    shared["negative"] = drawing.negative or None
     asked = planner is not None and drawing.layout == "llm"
     shared["planner"] = f"{planner.name}: {planner.model}" if planner and asked else None
     return {

@@ -9,7 +9,7 @@ from personae.diffusion.backbone import Limits
 from personae.errors import DataError
 from personae.subjects.scene import Scene
 
-__all__ = ["named", "words_for"]
+__all__ = ["named", "negative_words", "words_for"]
 
 _NAME = re.compile(r"\{([^{}]*)\}")
 
@@ -32,6 +32,16 @@ def words_for(scene: Scene, limits: Limits, *, in_context: bool = True) -> str:
         for index, (name, subject) in enumerate(scene.subjects.items(), start=1)
     }
     return named(scene.prompt, words, f"{scene.where}: scene {scene.id!r}")
+
+
+def negative_words(scene: Scene, negative: str) -> str:
+    """What to turn away from, each ``{id}`` as its bare noun: its token is what is wanted.
+
+    Raises:
+        DataError: it names a subject that the scene does not have.
+    """
+    words = {name: subject.noun for name, subject in scene.subjects.items()}
+    return named(negative, words, f"{scene.where}: negative words of scene {scene.id!r}")
 
 
 def named(prompt: str, words: Mapping[str, str], where: str) -> str:

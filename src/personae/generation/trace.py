@@ -55,7 +55,7 @@ def _glimpses(
     assert drawing.steps is not None and drawing.reference_guidance is not None
     contexts = [_context(backbone, plan, plan.prompt)]
     if guidance > 1:
-        contexts.append(_context(backbone, plan, ""))
+        contexts.append(_context(backbone, plan, plan.negative))
     start = initial_latents(plan, backbone, drawing, seed)[None]
     x = start.to(backbone.device, backbone.dtype)
     times = backbone.times(drawing.steps, *plan.size).to(x)
