@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import personalize_apart as apart
 import torch
 from PIL import Image
 from toon_tables import head, line, measured
@@ -90,6 +91,8 @@ ARMS: dict[str, Arm] = {
     "mudi, no seg-mix": Arm("dreambooth", DREAMBOOTH, INIT),
     "mudi, plain nouns": Arm("plain", PLAIN, INIT),
     "mudi+iterative": Arm("iterative", (), INIT),
+    "fused": Arm("fused", (), INIT),
+    "modular": Arm("modular", (), INIT),
     "mudi, best of 4": Arm("seg-mix", (), {**INIT, "best_of": 4}),
 }
 
@@ -152,6 +155,9 @@ def train(folder: Path, arm: Arm, choice: argparse.Namespace) -> None:
     if arm.run == "iterative":
         train_again(folder, out, choice)
         return
+    if arm.run in {"fused", "modular"}:
+        train_apart(folder, out, choice)
+        return
     data = read_toml(RECIPE)
     if arm.run == "inversion":  # a word each, and nothing else
         del data["lora"]
@@ -172,6 +178,20 @@ def train_again(folder: Path, out: Path, choice: argparse.Namespace) -> None:
     settings += [f"data.sizes=[{list(size_of(choice))}]"]
     settings += [f"training.threads={torch.get_num_threads()}"]
     finetune(read_recipe(AGAIN, settings), out, resume=True)
+
+
+def train_apart(folder: Path, out: Path, choice: argparse.Namespace) -> None:
+    """One adapter a toon, fused; for ``modular`` another one on top of that."""
+    cast, settings = folder / "cast" / "cast.jsonl", common(folder, choice)
+    half = [*settings, f"training.steps={choice.steps // 2}"]
+    adapters = apart.train_alone(RECIPE, cast, half, folder / "runs")
+    fused = folder / "runs" / "fused"
+    if not (fused / "adapter").is_dir():
+        apart.fuse(cast, adapters, fused)
+    if out == fused:
+        return
+    drawn = apart.draw_alone(cast, adapters, out / "drawn")
+    apart.train_modular(RECIPE, drawn, settings, fused / "adapter", out)
 
 
 def draw(folder: Path, arm: Arm, scenes: Path, out: Path, seeds: int) -> None:
