@@ -176,4 +176,4 @@ def test_ctrl_c_keeps_what_was_finished(people: SceneFolder) -> None:
     assert b"what was finished is kept" in errors
     assert b"Traceback" not in errors
     assert evaluate(task(people, out=out)).num_scored_now < 24
-    assert len(set(keys(rows_of(out)))) == len(rows_of(out)) == 24 * 11
+    assert len(set(keys(rows_of(out)))) == len(rows_of(out)) == 24 * 12
