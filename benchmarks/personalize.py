@@ -198,6 +198,8 @@ def draw(folder: Path, arm: Arm, scenes: Path, out: Path, seeds: int) -> None:
     """Pictures of scenes by an arm's adapter or tokens."""
     run = folder / "runs" / arm.run
     backbone = load_backbone("toons")
+    if arm.run != "none" and not ((run / "tokens").is_dir() or (run / "adapter").is_dir()):
+        raise SystemExit(f"{run}: training was stopped; run the same command again to go on")
     if (run / "tokens").is_dir():
         load_tokens(backbone, run / "tokens")
     together = run / "together"
