@@ -117,7 +117,7 @@ def main() -> None:
     cast = out / "cast" / "cast.jsonl"
     settings = [
         f"data.cast.file={cast}",
-        "data.cast.seg_mix.backgrounds=['white', 'noise']",
+        "data.cast.seg_mix.backgrounds=['white']",
         "data.cast.own_captions=false",
         f"training.steps={choice.steps}",
         f"training.threads={choice.threads}",
