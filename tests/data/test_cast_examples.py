@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from personae.data.backdrops import read_backdrops
 from personae.data.cast_check import cast_oddities
-from personae.data.cast_examples import CastExamples, CastRecipe, read_backdrops, read_whole_cast
+from personae.data.cast_examples import CastExamples, CastRecipe, read_whole_cast
 from personae.data.seg_mix import SegMixRecipe
 from personae.errors import DataError, RequestError
 from tests.data.cast import toon_cast

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from personae.data.cast_examples import read_backdrops
+from personae.data.backdrops import read_backdrops
 from personae.subjects.manifest import read_cast, read_scenes
 from personae.subjects.references import load_reference
 from personae.toons import CastToon, scene, toon, write_cast, write_cast_scenes, write_places

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
+from personae.data.backdrops import cropped, read_backdrops
 from personae.data.cast_check import require_tokens
 from personae.data.collages import Mixed, Piece, pre_scaled
 from personae.data.examples import Example
@@ -23,12 +23,11 @@ from personae.errors import DataError, RequestError
 from personae.generation.prompts import named
 from personae.generation.references import reference_picture
 from personae.subjects.collage import cut_out
-from personae.subjects.manifest import json_lines, read_cast
-from personae.subjects.picture import SUFFIXES, read_picture
+from personae.subjects.manifest import read_cast
 from personae.subjects.references import load_reference
 from personae.subjects.subject import Reference, Subject
 
-__all__ = ["MIXES", "CastExamples", "CastRecipe", "Mix", "read_backdrops", "read_whole_cast"]
+__all__ = ["MIXES", "CastExamples", "CastRecipe", "Mix", "read_whole_cast"]
 
 Mix = Literal["seg_mix", "cut_mix", "side_by_side", "none"]
 MIXES: tuple[Mix, ...] = ("seg_mix", "cut_mix", "side_by_side", "none")
@@ -226,7 +225,7 @@ class CastExamples:
             return side_by_side(pieces, rng, self.size, recipe.seg_mix)
         settings = recipe.seg_mix
         if self.prior:
-            settings = SegMixRecipe(**{**vars(settings), "same_height": True})
+            settings = replace(settings, same_height=True)
         return seg_mix(pieces, rng, self.size, settings, self._backgrounds)
 
     def words(self, prompt: str, *, tokens: bool = True) -> str:
@@ -258,7 +257,7 @@ class CastExamples:
         file = self.subjects[subject].references[number]
         own = file.caption if self.recipe.own_captions else None
         words = self.words(own or self.recipe.photo.replace("{subject}", "{" + subject + "}"))
-        image = _cropped(self._whole(subject, number).image, self.size, rng)
+        image = cropped(self._whole(subject, number).image, self.size, rng)
         references = self._references([(subject, number)], rng)
         return Example(self._name("photo", index), words, image, references)
 
@@ -310,39 +309,3 @@ class CastExamples:
         told = asdict(self.recipe) | {"file": self._content, "prior": self.prior}
         del told["backgrounds"]
         return {"cast": told, "size": list(self.size), "seed": self.seed}
-
-
-def read_backdrops(folder: Path, size: tuple[int, int]) -> list[Backdrop]:
-    """The pictures of a folder as backdrops of one size, in the order of their names.
-
-    Raises:
-        DataError: a bad line in metadata.jsonl, or a picture that cannot be read.
-    """
-    listed = folder / "metadata.jsonl"
-    words: dict[str, str] = {}
-    for number, line in json_lines(listed) if listed.is_file() else ():
-        if isinstance(line, DataError):
-            raise line
-        if not isinstance(line, dict) or not {"file_name", "text"} <= set(line):
-            raise DataError(f"{listed}:{number}: expected keys file_name and text; got {line!r}")
-        words[str(line["file_name"])] = str(line["text"])
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-    rng = np.random.default_rng(_SALT)
-    return [
-        Backdrop(_cropped(read_picture(path), size, rng), words.get(path.name, ""))
-        for path in paths
-    ]
-
-
-def _cropped(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Scaled to cover the canvas, cropped at random where it is longer."""
-    width, height = size
-    scale = max(width / image.shape[1], height / image.shape[0])
-    sides = (
-        max(round(image.shape[1] * scale), width),
-        max(round(image.shape[0] * scale), height),
-    )
-    left = int(rng.integers(sides[0] - width + 1))
-    top = int(rng.integers(sides[1] - height + 1))
-    scaled = Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR)
-    return np.asarray(scaled.crop((left, top, left + width, top + height)))
