@@ -121,7 +121,7 @@ def write_inputs(folder: Path, kind: str, number: int, choice: argparse.Namespac
         return
     toons = members(kind, number, choice.count)
     cast = {n: CastToon(t, k) for n, t, k in zip("abcde", toons, TOKENS, strict=False)}
-    path = write_cast(cast, folder / "cast", start=100 * number)
+    path = write_cast(cast, folder / "cast", start=100 * number, size=size_of(choice))
     write_places(folder / "places", size=size_of(choice))
     first = 5000 + 100 * number
     tests = [scene(s, toons=toons, split="test") for s in range(first, first + choice.scenes)]

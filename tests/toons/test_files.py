@@ -32,6 +32,15 @@ def test_a_cast_and_scenes_of_it(tmp_path: Path) -> None:
     assert first.claims and first.prompt == scene(5, toons=toons).prompt
 
 
+def test_photos_of_a_cast_as_wide_as_its_scenes(tmp_path: Path) -> None:
+    one = {"a": CastToon(toon(4000), "olis")}
+    path = write_cast(one, tmp_path, photos=2, size=(192, 128))
+    photo = load_reference(read_cast(path).subjects[0].references[1])
+    assert photo.image.shape == (128, 192, 3)
+    assert photo.mask is not None and photo.mask.shape == (128, 192)
+    assert 40 < np.flatnonzero(photo.mask.any(0)).mean() < 152  # it stands away from the edges
+
+
 def test_places_with_nobody_in_them(tmp_path: Path) -> None:
     write_places(tmp_path, each=2, size=(64, 48))
     lines = [json.loads(t) for t in (tmp_path / "metadata.jsonl").read_text().splitlines()]

@@ -50,19 +50,24 @@ def write_scenes(scenes: Iterable[ToonScene], folder: Path, *, truth: bool = Fal
 
 
 def write_cast(
-    toons: Mapping[str, CastToon], folder: Path, *, photos: int = 5, start: int = 0
+    toons: Mapping[str, CastToon],
+    folder: Path,
+    *,
+    photos: int = 5,
+    start: int = 0,
+    size: tuple[int, int] = (128, 128),
 ) -> Path:
     """Write ``cast.jsonl``: each toon, by its id, alone in ``photos`` places and poses.
 
     A photo is a scene of one (`scene`), with its mask and its caption; ``start`` is the seed of
-    the first. Gives the path back.
+    the first, ``size`` the width and height of a photo. Gives the path back.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for number, (name, member) in enumerate(toons.items()):
         references = []
         for place in range(photos):
-            alone = scene(start + number * photos + place, toons=[member.toon])
+            alone = scene(start + number * photos + place, toons=[member.toon], size=size)
             path = f"{name}/{place:02d}"
             _save(alone.image, folder / f"{path}.png")
             mask = alone.members[0].mask

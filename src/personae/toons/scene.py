@@ -70,7 +70,7 @@ class ToonScene:
 
     @property
     def width(self) -> int:
-        """Of the picture, in pixels: 128 up to three toons, else 192."""
+        """Of the picture, in pixels."""
         return int(self.image.shape[1])
 
     @property
@@ -86,6 +86,7 @@ def scene(
     split: Split = "train",
     look_alikes: bool = False,
     toons: Sequence[Toon] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> ToonScene:
     """The scene of a seed: a pure function of its arguments.
 
@@ -95,6 +96,7 @@ def scene(
         split: where the identities come from.
         look_alikes: all toons of the scene differ in one or two traits only.
         toons: these toons instead of some of the split.
+        size: width and height; by default 128 x 128, and 192 x 128 for four toons or more.
 
     Raises:
         RequestError: a count outside 1 to 5, or a negative seed.
@@ -112,7 +114,11 @@ def scene(
         raise RequestError(f"a scene holds 1 to {MAX_TOONS} toons; got {number}")
     cast = list(toons) if toons is not None else _cast(rng, number, split, look_alikes)
     kind = f"{split}-{number}{'-alike' if look_alikes else ''}"
-    return _draw(f"{kind}-{seed:06d}", seed, cast, rng)
+    return _draw(f"{kind}-{seed:06d}", seed, cast, rng, size or _size(number))
+
+
+def _size(number: int) -> tuple[int, int]:
+    return (128 if number <= 3 else 192, 128)
 
 
 def _cast(rng: np.random.Generator, number: int, split: Split, alike: bool) -> list[Toon]:
@@ -125,8 +131,9 @@ def _cast(rng: np.random.Generator, number: int, split: Split, alike: bool) -> l
     return cast
 
 
-def _draw(name: str, seed: int, cast: list[Toon], rng: np.random.Generator) -> ToonScene:
-    size = (128 if len(cast) <= 3 else 192, 128)
+def _draw(
+    name: str, seed: int, cast: list[Toon], rng: np.random.Generator, size: tuple[int, int]
+) -> ToonScene:
     place = PLACES[int(rng.integers(len(PLACES)))]
     poses = _poses(rng, len(cast))
     staged = stage(rng, cast, poses, size)
