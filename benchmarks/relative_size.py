@@ -1,9 +1,10 @@
 """Relative size asked against drawn: how high is the second subject, to the first?
 
     python benchmarks/relative_size.py OUT [--model toons] [--adapter DIR] [--scenes 30]
-        [--ratios 1 0.75 0.5] [--layout planned] [--gamma 0.3] [--regions]
+        [--casts FOLDER ...] [--ratios 1 0.75 0.5] [--layout planned] [--gamma 0.3] [--regions]
 
-Scenes of two toons (or those of --scenes FILE.jsonl, with the same two ids in each), drawn from
+Scenes of two toons (or those of --scenes FILE.jsonl, with the same two ids in each; or those of
+each cast that `personalize.py` left, drawn by its Seg-Mix adapter without context), drawn from
 noise whose mean is shifted towards a collage in which the second subject is so much lower than the
 first. Drawn is the ratio of the heights of the boxes that the examiner matches to the two (of faces
 for people), as the geometric mean with its 95 in 100 over scenes; pictures in which one is absent
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,31 @@ from personae.generation.drawing import layout_of
 from personae.generation.start import start_picture
 from personae.metrics.summary import cluster_bootstrap
 from personae.subjects.manifest import read_scenes
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Scenes of two, and the adapter that knows them, if any."""
+
+    name: str
+    scenes: Path
+    examined: Path
+    adapter: Path | None
+
+
+def casts_of(choice: argparse.Namespace) -> list[Cast]:
+    if not choice.casts:
+        path = scenes_file(choice.scenes, choice.out)
+        return [Cast(".", path, path, choice.adapter)]
+    return [
+        Cast(
+            folder.name,
+            folder / "cast" / "scenes.jsonl",
+            folder / "scenes" / "scenes.jsonl",
+            folder / "runs" / "seg-mix" / "adapter",
+        )
+        for folder in choice.casts
+    ]
 
 
 def ratios(results: Path) -> list[tuple[str, float | None]]:
@@ -81,6 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="toons")
     parser.add_argument("--adapter")
     parser.add_argument("--scenes", default="30", help="how many, or a scenes.jsonl")
+    parser.add_argument("--casts", type=Path, nargs="+", help="folders of personalize.py")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--ratios", type=float, nargs="+", default=[1.0, 0.75, 0.5])
     parser.add_argument("--layout", default="planned", choices=[x for x in LAYOUTS if x != "llm"])
@@ -93,39 +121,49 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    choice = arguments()
+def draw_cast(choice: argparse.Namespace, cast: Cast, ratio: float) -> dict[str, list]:
+    """Ratios of one cast, of the collages and of what is drawn."""
     backbone = load_backbone(choice.model, device=choice.device)
-    if choice.adapter:
-        load_lora(backbone, choice.adapter)
-    path = scenes_file(choice.scenes, choice.out)
-    scenes = read_scenes(path).scenes
+    if cast.adapter:
+        load_lora(backbone, cast.adapter)
+    scenes = read_scenes(cast.scenes).scenes
     if any(len(one.subjects) != 2 or one.subjects.keys() != scenes[0].subjects.keys()
            for one in scenes):  # fmt: skip
         raise SystemExit("expected two subjects a scene, with the same ids in all scenes")
-    settings = {
-        "init": "mean-shift",
-        "gamma": choice.gamma,
-        "layout": choice.layout,
-        "regions": choice.regions,
-        "in_context": choice.context,
-        "steps": choice.steps,
-        "adapter": choice.adapter,
-    }
+    _, second = scenes[0].subjects
+    drawing = Drawing(
+        init="mean-shift",
+        gamma=choice.gamma,
+        layout=choice.layout,
+        regions=choice.regions,
+        in_context=choice.context and not choice.casts,
+        steps=choice.steps,
+        adapter=cast.name if choice.casts else choice.adapter,
+        relative_sizes={second: ratio},
+    )
+    out = choice.out / cast.name / f"ratio-{ratio:g}"
+    generate(scenes, backbone, out, drawing, seeds=choice.seeds)
+    collages(scenes, backbone, drawing, out / "collages")
+    found = {}
+    for kind, folder in (("collage", "collages"), ("drawn", "images")):
+        rows = out / f"{kind}-rows"
+        measured(cast.examined, out / folder, rows, choice.faces)
+        own = ratios(rows / "results.jsonl")
+        found[kind] = [(f"{cast.name} {scene}", value) for scene, value in own]
+    return found
+
+
+def main() -> None:
+    choice = arguments()
+    casts = casts_of(choice)
     lines, rows = [head("asked", "collage", "drawn")], []
     print(lines[0])
     for ratio in choice.ratios:
-        name = f"ratio-{ratio:g}"
-        out = choice.out / name
-        _, second = scenes[0].subjects
-        drawing = Drawing(**settings, relative_sizes={second: ratio})
-        generate(scenes, backbone, out, drawing, seeds=choice.seeds)
-        collages(scenes, backbone, drawing, out / "collages")
-        found = {}
-        for kind, folder in (("collage", "collages"), ("drawn", "images")):
-            rows_folder = choice.out / f"{name}-{kind}-rows"
-            measured(path, out / folder, rows_folder, choice.faces)
-            found[kind] = summed(ratios(rows_folder / "results.jsonl"))
+        parts = [draw_cast(choice, cast, ratio) for cast in casts]
+        found = {
+            kind: summed([one for part in parts for one in part[kind]])
+            for kind in ("collage", "drawn")
+        }
         lines.append(line([f"{ratio:g}", *(cell(found[kind]) for kind in found)]))
         print(lines[-1], flush=True)
         rows.append({"asked": ratio, **found})

@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from personae.errors import DataError, RequestError
 from personae.generation import Drawing, draw, initial_latents, plan_scene
-from personae.generation.drawing import DEFAULT_SIZE, picture_size
+from personae.generation.drawing import DEFAULT_SIZE, picture_size, start_places
 from personae.generation.noise import picture_generator, plain_noise
-from personae.subjects.subject import Reference
+from personae.subjects.references import load_reference
+from personae.subjects.subject import Reference, ReferenceFile
 from tests.generation.fake import LIMITS, FakeBackbone, scenes
 
 
@@ -118,6 +120,42 @@ def test_mean_shift_moves_the_noise_towards_the_collage(tmp_path) -> None:
     blue, red = shift[0, 2], shift[0, 0]
     assert blue[3].max() > 0.1, "references are blue: (0, 100, 200) is 0.57 in [-1, 1]"
     assert red[3].min() < -0.1
+
+
+def test_a_start_from_a_random_photo_of_each_seed(tmp_path) -> None:
+    """Of three photos each seed takes one, both subjects on their own; the rest is untouched."""
+    (scene,) = scenes(tmp_path, "s")
+    for name, subject in scene.subjects.items():
+        more = [subject.references[0]]
+        for level in (20, 240):
+            photo = tmp_path / f"{name}-{level}.png"
+            Image.new("RGB", (40, 30), (level, level, level)).save(photo)
+            more.append(ReferenceFile(photo, subject.references[0].mask))
+        scene.subjects[name] = replace(subject, references=tuple(more))
+    drawing = Drawing(init="mean-shift", gamma=0.5, layout="halves", start_photo="random")
+    backbone = FakeBackbone()
+    plan = plan_scene(scene, LIMITS, drawing)
+    places = [start_places(plan, seed) for seed in range(60)]
+    assert {tuple(one.values()) for one in places} == {(a, b) for a in range(3) for b in range(3)}
+    assert places[7] == start_places(plan, 7)
+    # A start with the photos that were drawn for it is the start from those very photos.
+    seed = next(s for s, one in enumerate(places) if one == {"ann": 1, "bob": 2})
+    given = {
+        name: load_reference(scene.subjects[name].references[place])
+        for name, place in places[seed].items()
+    }
+    fixed = replace(drawing, start_photo="reference")
+    alone = plan_scene(scene, LIMITS, fixed, given)
+    assert torch.equal(
+        initial_latents(plan, backbone, drawing, seed),
+        initial_latents(alone, backbone, fixed, seed),
+    )
+    # Photos in memory are all that there is of a subject; what the model sees stays the reference.
+    assert plan_scene(scene, LIMITS, drawing, given).albums == {}
+    seen = plan_scene(scene, LIMITS, Drawing())
+    assert all(np.array_equal(a, b) for a, b in zip(plan.references, seen.references, strict=True))
+    with pytest.raises(RequestError, match=r"start photo 'any': expected one of"):
+        Drawing(start_photo="any")
 
 
 def test_drawing_takes_the_settings_and_the_size(tmp_path) -> None:

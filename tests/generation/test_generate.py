@@ -17,6 +17,7 @@ from personae.compute.runs import read_rows
 from personae.errors import RequestError, WorkError
 from personae.evaluation.pictures import find_pictures
 from personae.generation import Drawing, draw, generate, overwrite
+from personae.subjects.subject import ReferenceFile
 from tests.generation.fake import FakeBackbone, scenes
 
 
@@ -100,6 +101,22 @@ def test_what_is_there_is_not_drawn_again(tmp_path) -> None:
     assert generate(both, FakeBackbone(), out, seeds=3).num_drawn_now == 2
     assert {name: content for name, content in pictures(out).items() if name in before} == before
     assert len(rows(out)) == 6
+
+
+def test_random_start_photos_are_told_and_all_count(tmp_path) -> None:
+    out, (one,) = tmp_path / "out", scenes(tmp_path, "one")
+    other = tmp_path / "other.png"
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(other)
+    bob = one.subjects["bob"]
+    one.subjects["bob"] = replace(bob, references=(*bob.references, ReferenceFile(other)))
+    drawing = Drawing(init="mean-shift", layout="halves", start_photo="random")
+    generate([one], FakeBackbone(), out, drawing, seeds=8)
+    told = [row["init"]["photos"] for row in rows(out).values()]
+    assert {row["ann"] for row in told} == {0} and {row["bob"] for row in told} == {0, 1}
+    Image.new("RGB", (40, 30), (250, 0, 0)).save(other)
+    assert generate([one], FakeBackbone(), out, drawing, seeds=8).num_drawn_now == 8
+    with pytest.raises(RequestError, match=r"start_photo 'random' \(now None\)"):
+        generate([one], FakeBackbone(), out, replace(drawing, start_photo="reference"))
 
 
 def test_another_photo_at_the_same_place_is_another_picture(tmp_path) -> None:
@@ -263,6 +280,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from personae.generation import generate
+from personae.subjects.subject import ReferenceFile
 from tests.generation.fake import FakeBackbone, scenes
 folder = Path(sys.argv[1])
 generate(scenes(folder, "one", "two"), FakeBackbone(kill_at=4), folder / "out", seeds=4, batch=2)

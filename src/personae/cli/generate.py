@@ -28,6 +28,7 @@ from personae.generation import (
 )
 from personae.generation import generate as run_generation
 from personae.generation.drawing import Init
+from personae.generation.drawing_choice import START_PHOTOS, StartPhoto
 from personae.metrics.witnesses import EyesChoice, build_witnesses
 from personae.subjects.manifest import read_scenes
 from personae.subjects.scene import Scene
@@ -72,6 +73,13 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     layout: Annotated[
         str, typer.Option("--layout", help=f"Of mean-shift and regions: {', '.join(LAYOUTS)}.")
     ] = "given",
+    start_photo: Annotated[
+        str,
+        typer.Option(
+            "--start-photo",
+            help=f"Of mean-shift, what a subject is cut out of: {' or '.join(START_PHOTOS)}.",
+        ),
+    ] = "reference",
     llm_model: Annotated[
         str | None,
         typer.Option("--llm-model", help="Of --layout llm: a name at --llm-url, or a folder."),
@@ -126,6 +134,7 @@ def generate(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         init=_init(init),
         gamma=gamma,
         layout=layout,
+        start_photo=_start_photo(start_photo),
         relative_sizes=_relative_sizes(relative_size or []),
         in_context=in_context,
         best_of=best_of,
@@ -257,6 +266,13 @@ def _init(text: str) -> Init:
         if init == text:
             return init
     raise RequestError(f"--init {text!r}: expected one of {INITS}")
+
+
+def _start_photo(text: str) -> StartPhoto:
+    for choice in START_PHOTOS:
+        if choice == text:
+            return choice
+    raise RequestError(f"--start-photo {text!r}: expected one of {START_PHOTOS}")
 
 
 def _seeds(text: str) -> list[int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,13 +13,20 @@ from personae.diffusion.backbone import Backbone, Limits
 from personae.diffusion.regions import drawn_by_regions
 from personae.errors import DataError
 from personae.generation.drawing_choice import INITS, Drawing, Init
-from personae.generation.noise import latent_mask, mean_shifted, picture_generator, plain_noise
+from personae.generation.noise import (
+    latent_mask,
+    mean_shifted,
+    picture_generator,
+    picture_seed,
+    plain_noise,
+)
 from personae.generation.planners import LayoutPlanner
 from personae.generation.prompts import negative_words, words_for
 from personae.generation.references import chosen_reference, reference_picture
 from personae.generation.regions import regional_prompts, regions_of
 from personae.generation.start import asked_layout, picture_layout, start_picture
 from personae.subjects.layout import Layout
+from personae.subjects.references import load_reference
 from personae.subjects.scene import Scene
 from personae.subjects.subject import Reference
 
@@ -35,6 +42,8 @@ __all__ = [
     "layout_of",
     "picture_size",
     "plan_scene",
+    "start_photos",
+    "start_places",
 ]
 
 DEFAULT_SIZE = (1024, 1024)
@@ -53,6 +62,7 @@ class Plan:
         size: (width, height) of the picture in pixels.
         negative: the words to turn away from; empty: none.
         layout: a box for each subject, where one was asked for; else each seed has its own.
+        albums: every reference of each subject, where each seed starts from a random one.
     """
 
     scene: Scene
@@ -62,6 +72,7 @@ class Plan:
     size: tuple[int, int]
     negative: str = ""
     layout: Layout | None = None
+    albums: Mapping[str, Sequence[Reference]] = field(default_factory=dict)
 
 
 def picture_size(num_subjects: int, limits: Limits) -> tuple[int, int]:
@@ -126,14 +137,38 @@ def plan_scene(
         size=size,
         negative=negative_words(scene, drawing.negative),
         layout=layout,
+        albums=_albums(scene, drawing, set(references or ())),
     )
+
+
+def _albums(scene: Scene, drawing: Drawing, given: Set[str]) -> dict[str, tuple[Reference, ...]]:
+    """Every reference of each subject, where they are needed; ``given`` are in memory, alone."""
+    if drawing.start_photo == "reference" or not drawing.uses_layout:
+        return {}
+    return {
+        name: tuple(load_reference(file) for file in subject.references)
+        for name, subject in scene.subjects.items()
+        if name not in given
+    }
+
+
+def start_places(plan: Plan, seed: int) -> dict[str, int]:
+    """Which of its references each subject is cut out of for one picture, where that is random."""
+    rng = np.random.default_rng(picture_seed(plan.scene.id, seed, use="start photo"))
+    return {name: int(rng.integers(len(album))) for name, album in plan.albums.items()}
+
+
+def start_photos(plan: Plan, seed: int) -> Mapping[str, Reference]:
+    """What each subject is cut out of for one picture's start, by subject."""
+    places = start_places(plan, seed)
+    return {**plan.photos, **{name: plan.albums[name][place] for name, place in places.items()}}
 
 
 def layout_of(plan: Plan, drawing: Drawing, seed: int) -> Layout:
     """Where one picture is to have each subject: as was planned for the scene, or for the seed."""
     if plan.layout is not None:
         return plan.layout
-    return picture_layout(plan.scene, plan.photos, plan.size, drawing, seed)
+    return picture_layout(plan.scene, start_photos(plan, seed), plan.size, drawing, seed)
 
 
 def initial_latents(
@@ -147,7 +182,8 @@ def initial_latents(
     noise = plain_noise(shape, picture_generator(plan.scene.id, seed, candidate))
     if drawing.init == "plain" or not drawing.gamma:
         return noise
-    picture, mask = start_picture(layout_of(plan, drawing, seed), plan.photos, plan.size)
+    photos = start_photos(plan, seed)
+    picture, mask = start_picture(layout_of(plan, drawing, seed), photos, plan.size)
     pixels = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         clean = backbone.encode_image(pixels.to(backbone.device, backbone.dtype))[0]

@@ -11,10 +11,12 @@ from personae.diffusion.backbone import Backbone
 from personae.errors import RequestError
 from personae.generation.layouts import LAYOUTS
 
-__all__ = ["INITS", "Drawing", "Init"]
+__all__ = ["INITS", "START_PHOTOS", "Drawing", "Init", "StartPhoto"]
 
 Init = Literal["plain", "mean-shift"]
 INITS: tuple[Init, ...] = ("plain", "mean-shift")
+StartPhoto = Literal["reference", "random"]
+START_PHOTOS: tuple[StartPhoto, ...] = ("reference", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class Drawing:
         layout: where the collage, and regions, have each subject; one of ``LAYOUTS``.
         relative_sizes: a subject's id or noun, and its size against the others in the collage.
         reference: which of a subject's references is used, from 0; the last one where it has fewer.
+        start_photo: what a subject is cut out of for the collage: that ``reference``, or for each
+            seed a ``random`` one of its references, so that poses differ from picture to picture.
         in_context: does the model see the references? Without, it draws from words, and references
             serve the starting noise alone: what a model that takes none (MuDI's) would do.
         best_of: how many pictures are drawn of which the best is kept.
@@ -51,6 +55,7 @@ class Drawing:
     layout: str = "given"
     relative_sizes: Mapping[str, float] = field(default_factory=dict)
     reference: int = 0
+    start_photo: StartPhoto = "reference"
     in_context: bool = True
     best_of: int = 1
     negative: str = ""
@@ -72,6 +77,8 @@ class Drawing:
             raise RequestError(f"gamma {self.gamma}: expected a number from 0; 0 is plain noise")
         if self.init not in INITS:
             raise RequestError(f"init {self.init!r}: expected one of {INITS}")
+        if self.start_photo not in START_PHOTOS:
+            raise RequestError(f"start photo {self.start_photo!r}: expected one of {START_PHOTOS}")
         if self.layout not in LAYOUTS:
             raise RequestError(f"layout {self.layout!r}: expected one of {LAYOUTS}")
         if not 0 <= self.region_weight <= 1:

@@ -70,6 +70,8 @@ def run_settings(
     # None where there are none: as in a folder that was begun before there were any.
     shared["region_weight"] = drawing.region_weight if drawing.regions else None
     shared["regions"] = drawing.regions or None
+    is_random = drawing.start_photo == "random" and drawing.uses_layout
+    shared["start_photo"] = "random" if is_random else None
     shared["negative"] = drawing.negative or None
     asked = planner is not None and drawing.layout == "llm"
     shared["planner"] = f"{planner.name}: {planner.model}" if planner and asked else None
@@ -128,17 +130,19 @@ def scene_stamp(scene: Scene, drawing: Drawing) -> str:
     Where the files lie does not matter. A file that cannot be read counts as missing.
     """
     subjects = [
-        (name, subject.name, *(_digest(path) for path in _files(scene, name, drawing.reference)))
+        (name, subject.name, *(_digest(path) for path in _files(scene, name, drawing)))
         for name, subject in scene.subjects.items()
     ]
     text = repr((scene.id, scene.prompt, subjects, dict(scene.layout), scene.relation))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _files(scene: Scene, name: str, index: int) -> list[Path | None]:
+def _files(scene: Scene, name: str, drawing: Drawing) -> list[Path | None]:
+    """The chosen photo and its mask; then all others, where a start may be cut out of any."""
     references = scene.subjects[name].references
-    file = references[min(index, len(references) - 1)]
-    return [file.image, file.mask]
+    chosen = references[min(drawing.reference, len(references) - 1)]
+    more = references if drawing.start_photo == "random" and drawing.uses_layout else ()
+    return [path for file in (chosen, *more) for path in (file.image, file.mask)]
 
 
 def _digest(path: Path | None) -> str | None:

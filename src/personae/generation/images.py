@@ -26,6 +26,7 @@ from personae.generation.drawing import (
     initial_latents,
     layout_of,
     plan_scene,
+    start_places,
 )
 from personae.generation.folder import image_name, rater_name
 from personae.generation.planners import LayoutPlanner
@@ -215,6 +216,8 @@ def _placed(easel: Easel, plan: Plan, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if drawing.init != "plain":
         found["init"] = _init(drawing) | where
+        if plan.albums:
+            found["init"]["photos"] = start_places(plan, seed)
     if drawing.regions:
         prompts = regional_prompts(plan.scene, easel.backbone.limits, in_context=drawing.in_context)
         found["regions"] = {"weight": drawing.region_weight, "prompts": prompts, **where}
