@@ -11,7 +11,7 @@ from personae.cli.generate import parse_size
 from personae.cli.output import print_json, progress_bar, say
 from personae.compute.device import choose_device
 from personae.data.cast_examples import read_whole_cast
-from personae.data.prior import PRIOR_WORDS, PriorTask, make_priors
+from personae.data.prior import PRIOR_NEGATIVE, PRIOR_WORDS, PriorTask, make_priors
 from personae.data.segment import EyesForCutting
 from personae.diffusion.load import load_backbone
 
@@ -24,6 +24,9 @@ def prior(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     out: Annotated[Path, typer.Option("--out", help="Folder of the new cast.")],
     count: Annotated[int, typer.Option("--count", help="Pictures a noun.")] = 50,
     words: Annotated[str, typer.Option("--prompt", help="With {noun}.")] = PRIOR_WORDS,
+    negative: Annotated[
+        str, typer.Option("--negative", help="Words to turn away from, under guidance.")
+    ] = PRIOR_NEGATIVE,
     size: Annotated[
         str | None, typer.Option("--size", help="WIDTHxHEIGHT. Default: the model's own.")
     ] = None,
@@ -48,6 +51,7 @@ def prior(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     task = PriorTask(
         count=count,
         words=words,
+        negative=negative,
         size=parse_size(size),
         steps=steps,
         guidance=guidance,

@@ -23,12 +23,15 @@ from personae.generation.drawing import DEFAULT_SIZE
 from personae.generation.noise import picture_generator, plain_noise
 from personae.subjects.subject import Subject
 
-__all__ = ["PRIOR_WORDS", "PriorTask", "draw_priors", "make_priors"]
+__all__ = ["PRIOR_NEGATIVE", "PRIOR_WORDS", "PriorTask", "draw_priors", "make_priors"]
 
 # The words of MuDI's own program (generate_prior.py).
 PRIOR_WORDS = (
     "a photo of a {noun}, simple background, full body view, award winning photography, "
     "highly detailed"
+)
+PRIOR_NEGATIVE = (
+    "anime, cartoon, graphic, text, painting, crayon, graphite, abstract glitch, blurry"
 )
 
 
@@ -39,6 +42,7 @@ class PriorTask:
     Attributes:
         count: pictures a noun (MuDI: 50 a noun of two, which is its 100 class images).
         words: the prompt, with ``{noun}``.
+        negative: words to turn away from; without guidance above 1 they serve nothing.
         size: (width, height); None: the model's first own one, or 1024 x 1024.
         steps: None: the model's own.
         guidance: None: the model's own.
@@ -48,6 +52,7 @@ class PriorTask:
 
     count: int = 50
     words: str = PRIOR_WORDS
+    negative: str = PRIOR_NEGATIVE
     size: tuple[int, int] | None = None
     steps: int | None = None
     guidance: float | None = None
@@ -110,6 +115,8 @@ def _drawn(backbone: Backbone, noun: str, number: int, task: PriorTask) -> np.nd
     width, height = task.size or next(iter(limits.sizes), DEFAULT_SIZE)
     generator = picture_generator(f"prior {noun}", task.seed, number)
     noise = plain_noise((1, *backbone.latent_shape(width, height)), generator)
+    guidance = limits.guidance if task.guidance is None else task.guidance
+    is_guided = guidance > 1 and not limits.guidance_embedded
     with torch.no_grad():
         pictures = backbone.draw(
             task.words.replace("{noun}", noun),
@@ -118,7 +125,8 @@ def _drawn(backbone: Backbone, noun: str, number: int, task: PriorTask) -> np.nd
             height=height,
             latents=noise.to(backbone.device, backbone.dtype),
             steps=task.steps or limits.steps,
-            guidance=limits.guidance if task.guidance is None else task.guidance,
+            guidance=guidance,
+            negative=task.negative if is_guided else "",
         )
     return pictures[0]
 
