@@ -1,7 +1,7 @@
 """Two toons from five pictures each: MuDI, its baselines and its ablations, by the examiner.
 
-    python benchmarks/personalize.py OUT [--kinds distinct alike] [--casts 4] [--arms mudi ...]
-        [--arms mudi@0.3 ...] [--count 2] [--scenes 16] [--seeds 2] [--part 0/2] [--table]
+    python benchmarks/personalize.py OUT [--kinds distinct alike alike6] [--casts 4]
+        [--arms mudi mudi@0.3 ...] [--count 2] [--scenes 16] [--seeds 2] [--part 0/2] [--table]
         [--sheet FILE.png]
 
 Each cast is learned by itself by recipes/mudi_toons.toml with the settings of an arm, and its
@@ -63,7 +63,7 @@ METRICS = (
     "strangers",
 )
 RESAMPLES = 2000
-CHANGES = 3  # of a look-alike: the examiner takes one or two for the same toon
+CHANGES = 3  # traits of a look-alike: the examiner takes one or two for the same toon
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,15 @@ def arm_of(name: str) -> Arm:
 
 
 def members(kind: str, number: int, count: int) -> list[Toon]:
-    """The toons of a cast: strangers to each other, or look-alikes of the first."""
+    """The toons of a cast: strangers to each other, or look-alikes of the first.
+
+    ``alike6`` are look-alikes that differ in six traits.
+    """
     start = 1000 * count + 10 * number
     first = toon(identities("test", 1, start)[0])
-    if kind == "alike":
-        return [first, *(look_alike(first, start + place, CHANGES) for place in range(1, count))]
+    if kind.startswith("alike"):
+        changes = int(kind.removeprefix("alike") or CHANGES)
+        return [first, *(look_alike(first, start + place, changes) for place in range(1, count))]
     return [first, *(toon(identities("test", 1, start + p)[0]) for p in range(1, count))]
 
 

@@ -184,14 +184,14 @@ def similarity_table(out: Path, arms: Sequence[str]) -> list[Line]:
     witness = build_witnesses(EyesChoice(faces="examiner"), ("person",))["person"]
     print("\nHow alike the two are, and success:\n" + head("cast", "cosine", *arms))
     clouds: dict[str, list[Point]] = {arm: [] for arm in arms}
-    for folder in sorted(folder for kind in KINDS for folder in out.glob(f"{kind}-2-*")):
+    for folder in sorted(out.glob("*-2-[0-9][0-9]")):
         done = [arm for arm in arms if (folder / "rows" / slug(arm) / "summary.json").is_file()]
         if not done:
             continue
         cosines = []
         for one in read_scenes(folder / "scenes" / "scenes.jsonl").scenes:
             known = witness.gallery(one.subjects).known
-            first, second = (witness_rows for witness_rows in known.values())
+            first, second = known.values()
             cosines.append(float((first @ second.T).mean()))
         alike, cells = float(np.mean(cosines)), dict.fromkeys(arms, "-")
         for arm in done:
