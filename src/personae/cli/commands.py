@@ -29,6 +29,7 @@ from personae.evaluation import doctor as doctoring
 from personae.evaluation.evaluate import Evaluation
 from personae.evaluation.evaluate import evaluate as run_evaluation
 from personae.evaluation.single import guess_kinds, parse_named, scene_by_hand, score_picture
+from personae.evaluation.texts import TEXT_SCORERS
 from personae.metrics.scoring import PROTOCOLS, Protocol
 from personae.metrics.witnesses import EyesChoice
 from personae.report import is_training_run, write_report, write_training_report
@@ -101,6 +102,16 @@ def evaluate(
     faces: Faces = "dlib",
     detector: Detector = "guided",
     embedder: Embedder = "efficientnet-lite0",
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            help=f"How well prompts are kept, by {', '.join(TEXT_SCORERS)}, or NAME:PATH; again.",
+        ),
+    ] = None,
+    text_device: Annotated[
+        str, typer.Option("--text-device", help="Of --text: auto, cpu, cuda ...")
+    ] = "auto",
     commercial: Commercial = False,
     json: Json = False,
 ) -> None:
@@ -111,6 +122,8 @@ def evaluate(
         out=out,
         protocol=_protocol(protocol),
         eyes=_eyes(faces, detector, embedder, commercial),
+        texts=tuple(text or ()),
+        text_device=text_device,
         root=root,
         num_workers=workers,
         overwrite=overwrite,

@@ -18,6 +18,7 @@ from personae.errors import RequestError
 from personae.evaluation.environment import environment
 from personae.evaluation.measure import Shot, measure, scene_groups
 from personae.evaluation.pictures import find_pictures
+from personae.evaluation.texts import build_text_scorers, score_texts
 from personae.metrics.evidence import Witness
 from personae.metrics.eyes import Group
 from personae.metrics.scoring import Protocol
@@ -37,7 +38,9 @@ Progress = Callable[[int, int], None]
 class Evaluation:
     """What to evaluate and how.
 
-    ``num_workers`` 0 means one process a core. ``overwrite`` throws away what ``out`` holds.
+    ``texts`` names models that read prompts too (`build_text_scorers`), which compute on
+    ``text_device``. ``num_workers`` 0 means one process a core. ``overwrite`` throws away what
+    ``out`` holds.
     """
 
     scenes: Path
@@ -45,6 +48,8 @@ class Evaluation:
     out: Path
     protocol: Protocol = "strict"
     eyes: EyesChoice = field(default_factory=EyesChoice)
+    texts: tuple[str, ...] = ()
+    text_device: str = "cpu"
     root: Path | None = None
     num_workers: int = 1
     overwrite: bool = False
@@ -88,9 +93,13 @@ def evaluate(task: Evaluation, progress: Progress | None = None) -> EvaluationRe
     shots += [Shot(scenes[scene]) for scene in found.missing]
     groups = _groups(manifest.scenes)
     witnesses = build_witnesses(task.eyes, groups)
+    scorers = build_text_scorers(task.texts, task.text_device)
     settings = _settings(task, witnesses)
     _check_out(task, settings)
     num_new = _score_missing(task, shots, settings["eyes"], groups, progress)
+    if scorers:
+        with RowLog(task.out / "results.jsonl") as log:
+            score_texts(scorers, shots, log, _stamp)
     problems = (*manifest.problems, *found.problems)
     separability = separability_rows(witnesses, manifest.scenes)
     inseparable = tuple(row["reason"] for row in separability if not row["separable"])

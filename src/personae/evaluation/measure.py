@@ -23,7 +23,7 @@ from personae.subjects.scene import Scene
 from personae.subjects.subject import Subject
 from personae.vision.protocols import Detection
 
-__all__ = ["EYES_JOINT", "Shot", "measure", "scene_groups"]
+__all__ = ["EYES_JOINT", "Shot", "measure", "row", "scene_groups"]
 
 EYES_JOINT = " & "
 # Rows are compared across machines and workers: what floating point adds behind this is noise.
@@ -72,16 +72,14 @@ def measure(
             if group in evidences
             else no_scores(protocol, group, gallery, reason)
         )
-        rows += [_row(shot, protocol, witness.eyes.name, item) for item in scores]
+        rows += [row(shot, protocol, witness.eyes.name, item) for item in scores]
     if scene.relation is not None:
         eyes = EYES_JOINT.join(witnesses[group].eyes.name for group in _related(scene))
         score = _position(protocol, scene, evidences, reason)
-        rows.append(_row(shot, protocol, eyes, score))
+        rows.append(row(shot, protocol, eyes, score))
     if scene.claims and protocol == "strict":
         eyes = EYES_JOINT.join(witnesses[group].eyes.name for group in scene_groups(scene))
-        rows.append(
-            _row(shot, protocol, eyes, _fidelity(witnesses, shot, image, evidences, reason))
-        )
+        rows.append(row(shot, protocol, eyes, _fidelity(witnesses, shot, image, evidences, reason)))
     return rows
 
 
@@ -94,7 +92,8 @@ def _read(path: Path | None) -> tuple[np.ndarray | None, str]:
         return None, str(error)
 
 
-def _row(shot: Shot, protocol: Protocol, eyes: str, score: Score) -> dict[str, Any]:
+def row(shot: Shot, protocol: Protocol, eyes: str, score: Score) -> dict[str, Any]:
+    """A line of results.jsonl."""
     return {
         "scene": shot.scene.id,
         "seed": shot.seed,

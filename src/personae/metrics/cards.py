@@ -30,6 +30,8 @@ _MUDI = "MuDI, arXiv 2404.04243"
 _PSR = "PSR, arXiv 2512.01236, and PSRBench"
 _WITHANYONE = "WithAnyone, arXiv 2510.14975"
 
+_CLIP = "CLIP, arXiv 2103.00020; CLIP-T of DreamBooth, arXiv 2208.12242"
+
 _CARDS = (
     MetricCard(
         name="strict_matching_reward",
@@ -138,6 +140,41 @@ _CARDS = (
         per_subject=False,
         meaning="Share of the scene's claims (place, count, relation, what is worn and done) that "
         "the picture keeps; what is claimed of an absent subject is not kept.",
+    ),
+    MetricCard(
+        name="clip_t",
+        protocol="official",
+        per_subject=False,
+        low=-1.0,
+        paper=_CLIP,
+        meaning="Cosine of CLIP's embeddings of the picture and of its prompt by bare nouns.",
+    ),
+    MetricCard(
+        name="image_reward",
+        protocol="official",
+        per_subject=False,
+        low=None,
+        high=None,
+        paper="ImageReward, arXiv 2304.05977",
+        meaning="What ImageReward says of the picture for its prompt by bare nouns.",
+    ),
+    MetricCard(
+        name="pick_score",
+        protocol="official",
+        per_subject=False,
+        low=None,
+        high=None,
+        paper="PickScore, arXiv 2305.01569",
+        meaning="What PickScore says of the picture for its prompt by bare nouns.",
+    ),
+    MetricCard(
+        name="hps_v3",
+        protocol="official",
+        per_subject=False,
+        low=None,
+        high=None,
+        paper="HPSv3, arXiv 2508.03789",
+        meaning="What HPSv3 says of the picture for its prompt by bare nouns.",
     ),
     MetricCard(
         name="strangers",

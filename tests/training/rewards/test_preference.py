@@ -28,9 +28,9 @@ from personae.training.rewards.sight import Seen
 from personae.vision.preference import ClipScorer, clip_pixels
 from personae.vision.protocols import Answer, Detection
 from tests.training.rewards.fakes import ask_for
+from tests.vision.tiny_clip import save_tiny_clip
 
 CPU = torch.device("cpu")
-WORDS = "girl man cat in a park left of wearing scarf"
 
 
 def prompted(prompt: str) -> Asked:
@@ -43,28 +43,7 @@ def pictures(count: int = 2, height: int = 40, width: int = 56) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random CLIP with a tokenizer of single letters."""
-    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
-
-    folder = tmp_path_factory.mktemp("clip")
-    letters = sorted(set(WORDS) - {" "})
-    pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{one}</w>" for one in letters)]
-    tokenizer = CLIPTokenizer(vocab={piece: k for k, piece in enumerate(pieces)}, merges=[])
-    tokenizer.save_pretrained(folder)
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    small |= {"num_attention_heads": 2, "projection_dim": 24}
-    text = {"vocab_size": len(pieces), "bos_token_id": 0, "eos_token_id": 1}
-    text |= {"max_position_embeddings": 32}
-    torch.manual_seed(0)
-    model = CLIPModel(
-        CLIPConfig(
-            text_config={**small, **text},
-            vision_config={**small, "image_size": 28, "patch_size": 14},
-            projection_dim=24,
-        )
-    )
-    model.save_pretrained(folder)
-    return folder
+    return save_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.mark.parametrize("name", ["alignment", "pickscore"])

@@ -94,12 +94,13 @@ class ModelReward:
         values: list[Tensor | str] = ["the prompt is empty"] * len(asked)
         places = [place for place, item in enumerate(asked) if item.prompt.strip()]
         if places:
-            told = self._told(pictures[places], [asked[place].prompt for place in places])
+            told = self.told(pictures[places], [asked[place].prompt for place in places])
             for place, value in zip(places, told, strict=True):
                 values[place] = value
         return Rewards.of(values, pictures.device)
 
-    def _told(self, pictures: Tensor, prompts: Sequence[str]) -> list[Tensor | str]:
+    def told(self, pictures: Tensor, prompts: Sequence[str]) -> list[Tensor | str]:
+        """A number for each picture and its prompt, or why there is none."""
         try:
             said = self.model.score(pictures, prompts)
             if said.shape != (len(prompts),):
@@ -111,7 +112,7 @@ class ModelReward:
                 reason = str(error).strip().split("\n")[0][:200]
                 return [f"{self.name} failed ({type(error).__name__}: {reason})"]
             pairs = zip(pictures, prompts, strict=True)
-            return [self._told(one[None], [prompt])[0] for one, prompt in pairs]
+            return [self.told(one[None], [prompt])[0] for one, prompt in pairs]
         finite = torch.isfinite(said.detach()).tolist()
         return [
             value if good else f"{self.name} said {float(value.detach())}"
