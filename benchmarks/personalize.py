@@ -136,7 +136,13 @@ def write_inputs(folder: Path, kind: str, number: int, choice: argparse.Namespac
 
 
 def size_of(choice: argparse.Namespace) -> tuple[int, int]:
-    return (128 if choice.count <= 3 else 192, 128)
+    """The checkpoint's own sizes, the wide one from three on: heads keep their size."""
+    return (128 if choice.count == 2 else 192, 128)
+
+
+def steps_of(arm: Arm, choice: argparse.Namespace) -> int:
+    """Of training: mixes have more to show the more subjects there are, single photos have not."""
+    return choice.steps * (1 if arm.run == "dreambooth" else choice.count - 1)
 
 
 def common(folder: Path, choice: argparse.Namespace) -> list[str]:
@@ -147,7 +153,6 @@ def common(folder: Path, choice: argparse.Namespace) -> list[str]:
         f"data.sizes=[{list(size_of(choice))}]",
         f"data.cast.seg_mix.counts={counts}",
         f"training.threads={torch.get_num_threads()}",
-        f"training.steps={choice.steps}",
     ]
 
 
@@ -165,7 +170,8 @@ def train(folder: Path, arm: Arm, choice: argparse.Namespace) -> None:
     data = read_toml(RECIPE)
     if arm.run == "inversion":  # a word each, and nothing else
         del data["lora"]
-    data = apply_settings(data, [*common(folder, choice), *arm.settings])
+    steps = f"training.steps={steps_of(arm, choice)}"
+    data = apply_settings(data, [*common(folder, choice), steps, *arm.settings])
     finetune(build_config(Recipe, data), out, resume=True)
 
 
@@ -173,7 +179,7 @@ def train_again(folder: Path, out: Path, choice: argparse.Namespace) -> None:
     """The best of what the first adapter draws, by the eyes of rewards, and one more on those."""
     train(folder, ARMS["mudi"], choice)
     scenes, drawn = folder / "cast" / "prompts.jsonl", out / "drawn"
-    draw(folder, ARMS["mudi"], scenes, drawn, seeds=1)
+    draw(folder, ARMS["mudi"], scenes, drawn, choice, seeds=1)
     eyes, images = EyesChoice(faces="toons"), drawn / "images"
     evaluate(Evaluation(scenes=scenes, images=images, out=drawn / "results", eyes=eyes))
     kept = select_examples(drawn, drawn / "results", top=1 / 3)
@@ -198,7 +204,9 @@ def train_apart(folder: Path, out: Path, choice: argparse.Namespace) -> None:
     apart.train_modular(RECIPE, drawn, settings, fused / "adapter", out)
 
 
-def draw(folder: Path, arm: Arm, scenes: Path, out: Path, seeds: int) -> None:
+def draw(
+    folder: Path, arm: Arm, scenes: Path, out: Path, choice: argparse.Namespace, seeds: int
+) -> None:
     """Pictures of scenes by an arm's adapter or tokens."""
     run = folder / "runs" / arm.run
     backbone = load_backbone("toons")
@@ -210,8 +218,8 @@ def draw(folder: Path, arm: Arm, scenes: Path, out: Path, seeds: int) -> None:
     adapter = together if together.is_dir() else run / "adapter"
     if adapter.is_dir():
         load_lora(backbone, adapter)
-    drawing = Drawing(in_context=False, adapter=arm.run, **arm.drawing)
     found = read_scenes(scenes).scenes
+    drawing = Drawing(in_context=False, adapter=arm.run, size=size_of(choice), **arm.drawing)
     rater = None
     if drawing.best_of > 1:
         rater = MatchingRater(build_witnesses(EyesChoice(faces="toons"), ("person",)))
@@ -224,7 +232,7 @@ def rows_of(folder: Path, name: str, choice: argparse.Namespace) -> Path:
     if not (rows / "summary.json").is_file():
         train(folder, arm, choice)
         drawn = folder / "drawn" / slug(name)
-        draw(folder, arm, folder / "cast" / "scenes.jsonl", drawn, choice.seeds)
+        draw(folder, arm, folder / "cast" / "scenes.jsonl", drawn, choice, choice.seeds)
         measured(folder / "scenes" / "scenes.jsonl", drawn / "images", rows)
     return rows
 
@@ -323,7 +331,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2)
     parser.add_argument("--scenes", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=800, help="Of two; thrice that of four.")
     parser.add_argument("--part", default="0/1")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--sheet", type=Path)
