@@ -187,7 +187,10 @@ def two_encoders(seed: int) -> SimpleNamespace:
         for width in (24, 16)
     )
     pipeline = SimpleNamespace(
-        tokenizer=tokenizer, tokenizer_2=load_tiny_tokenizer(), text_encoder_2=second
+        tokenizer=tokenizer,
+        tokenizer_2=load_tiny_tokenizer(),
+        text_encoder=first,
+        text_encoder_2=second,
     )
     return SimpleNamespace(pipeline=pipeline, text_encoder=first)
 

@@ -24,6 +24,7 @@ from personae.errors import RequestError, WeightsError
 __all__ = [
     "TOKENS_FILE",
     "add_tokens",
+    "input_tables",
     "learned_tokens",
     "load_tokens",
     "save_tokens",
@@ -35,6 +36,7 @@ __all__ = [
 TOKENS_FILE = "learned_embeds.safetensors"  # what load_textual_inversion looks for
 _ONE = "text_encoder"
 _TWO = ("clip_l", "clip_g")  # diffusers' names, where there are two text encoders
+_OLD_END = 2  # what the configuration of such a CLIP says
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,11 +159,27 @@ def _attach(
         ids = torch.tensor(tokenizer.convert_tokens_to_ids(list(nouns)))
         rows = nn.Parameter(first[part.key].to(_device(part.table), torch.float32).clone())
         hooked = _Rows(ids, rows)
-        part.table.register_forward_pre_hook(hooked.before)
-        part.table.register_forward_hook(hooked.after)
+        for table in input_tables(part.encoder):
+            table.register_forward_pre_hook(hooked.before)
+            table.register_forward_hook(hooked.after)
+        _find_the_end(part.encoder, tokenizer)
         made[part.key] = rows
     _all_learned(backbone).append(_Learned(nouns, made))
     return made
+
+
+def input_tables(encoder: Any) -> list[nn.Module]:
+    """The modules that make embeddings of ids: T5 has two with one weight, and asks the second."""
+    weight = encoder.get_input_embeddings().weight
+    tables = [module for module in encoder.modules() if isinstance(module, nn.Embedding)]
+    return [table for table in tables if table.weight is weight]
+
+
+def _find_the_end(encoder: nn.Module, tokenizer: Any) -> None:
+    """Of a text by its id: an old CLIP takes the highest number for it, which a new word has."""
+    for module in encoder.modules():
+        if getattr(module, "eos_token_id", None) == _OLD_END:
+            module.eos_token_id = tokenizer.eos_token_id
 
 
 def learned_tokens(backbone: Backbone) -> dict[str, str]:
@@ -285,18 +303,18 @@ def token_pieces(backbone: Backbone, token: str) -> int:
 
 def _parts(backbone: Backbone) -> list[_Part]:
     pipeline = backbone.pipeline
-    first = _Part(_ONE, pipeline.tokenizer, backbone.text_encoder, "tokenizer")
+    first = _Part(_ONE, pipeline.tokenizer, pipeline.text_encoder, "tokenizer")
     if getattr(pipeline, "tokenizer_2", None) is None:
         return [first]
     return [
-        _Part(_TWO[0], pipeline.tokenizer, backbone.text_encoder, "tokenizer"),
+        _Part(_TWO[0], pipeline.tokenizer, pipeline.text_encoder, "tokenizer"),
         _Part(_TWO[1], pipeline.tokenizer_2, pipeline.text_encoder_2, "tokenizer_2"),
     ]
 
 
 def _all_learned(backbone: Backbone) -> list[_Learned]:
-    """Kept on the first text encoder, which both pipeline and backbone hold."""
-    encoder: Any = backbone.text_encoder
+    """Kept on the pipeline's first text encoder, beside the rows."""
+    encoder: Any = backbone.pipeline.text_encoder
     if not hasattr(encoder, "personae_tokens"):
         encoder.personae_tokens = []
     kept: list[_Learned] = encoder.personae_tokens
