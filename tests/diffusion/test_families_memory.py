@@ -11,7 +11,9 @@ from personae.diffusion.backbone import Context
 from personae.diffusion.configs import KNOWN_MODELS, ModelConfigs
 from personae.diffusion.lora import add_lora
 from personae.diffusion.memory import Workload, activations, estimate_memory
+from personae.diffusion.rehearsed import learned_text_bytes
 from personae.diffusion.sized import build_sized, count_flops, example_context, shrunk
+from personae.diffusion.tokens import add_tokens
 from personae.evaluation.doctor import check_model
 from tests.diffusion.families import FLUX1, KINDS, SDXL, tiny_configs
 from tests.diffusion.live_bytes import LiveBytes
@@ -91,6 +93,29 @@ def test_activations_are_about_what_the_operations_keep(
             said.sum().backward()
     expected = activations(configs, work)[configs.family.denoiser]
     assert expected == pytest.approx(watch.peak, rel=0.2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_gradient_to_learned_tokens_keeps_about_what_is_said(
+    kind: str, dtype: torch.dtype
+) -> None:
+    configs = medium(kind)
+    backbone = build_sized(configs, "cpu", dtype)
+    add_tokens(backbone, {"olis": "girl"})
+    ids, mask = backbone.tokenize(["a olis in a park"])
+    autocast = torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16)
+    with LiveBytes() as watch, autocast:
+        backbone.encode_tokens(ids, mask).sum().backward()
+    expected = learned_text_bytes(configs, 1, dtype, frozen=True)
+    assert expected == pytest.approx(watch.peak, rel=0.2)
+
+    x, context = example_context(backbone, 256, 256, 0)
+    x, text = x.to(dtype), context.text.to(dtype).requires_grad_()
+    with LiveBytes() as watch, autocast:
+        backbone.predict(x, torch.ones(1), Context(text)).sum().backward()
+    work = Workload(width=256, height=256, references=0, dtype=dtype, training="lora")
+    assert activations(configs, work)[configs.family.denoiser] == pytest.approx(watch.peak, rel=0.2)
 
 
 def forget(weight: torch.Tensor) -> None:

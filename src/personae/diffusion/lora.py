@@ -25,6 +25,7 @@ from personae.diffusion.uno_names import is_uno_lora, read_uno_lora
 from personae.errors import DataError, RequestError, WeightsError
 
 __all__ = [
+    "COMFY_FAMILIES",
     "COMFY_FILE",
     "DIFFUSERS_FILE",
     "add_lora",
@@ -41,6 +42,7 @@ COMFY_FILE = "comfyui.safetensors"
 _NAME = "default"
 _ORIGINAL: Mapping[str, Callable[[Mapping[str, tuple[Tensor, Tensor]], float], dict[str, Tensor]]]
 _ORIGINAL = {"flux2": flux2_original_lora}
+COMFY_FAMILIES = tuple(_ORIGINAL)  # whose adapters are written for ComfyUI too
 
 
 def add_lora(

@@ -17,6 +17,7 @@ from personae.errors import RequestError
 
 __all__ = [
     "MemoryEstimate",
+    "Training",
     "Workload",
     "activations",
     "available_memory",

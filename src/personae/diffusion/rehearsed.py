@@ -23,8 +23,16 @@ from personae.diffusion.backbone import Limits
 from personae.diffusion.configs import ModelConfigs, build_on_meta
 from personae.diffusion.memory import Workload
 from personae.diffusion.parts import PartConfig
+from personae.diffusion.tokens import input_tables
 
-__all__ = ["FusedAttention", "PeakBytes", "denoiser_pass", "pass_flops", "rehearsed_activations"]
+__all__ = [
+    "FusedAttention",
+    "PeakBytes",
+    "denoiser_pass",
+    "learned_text_bytes",
+    "pass_flops",
+    "rehearsed_activations",
+]
 
 _META = torch.device("meta")
 Key = tuple[str, str, str]
@@ -268,13 +276,49 @@ def _tokens(configs: ModelConfigs, name: str) -> int:
     return min(int(own or configs.limits.prompt_tokens), configs.limits.prompt_tokens)
 
 
+def learned_text_bytes(
+    configs: ModelConfigs, batch: int, dtype: torch.dtype, *, frozen: bool
+) -> int:
+    """Bytes of intermediate tensors of all text encoders, where a gradient flows through them.
+
+    Args:
+        configs: of the model.
+        batch: prompts at once.
+        dtype: of the passes.
+        frozen: only what they read is learned (tokens), not their weights.
+    """
+    encoders = [name for name in configs.parts if name.startswith("text_encoder")]
+    learned = "words" if frozen else "all"
+    return sum(
+        _text_bytes(_key(configs.parts[name]), _tokens(configs, name), batch, dtype, learned)
+        for name in encoders
+    )
+
+
 @lru_cache(maxsize=16)
-def _text_bytes(key: Key, tokens: int, batch: int, dtype: torch.dtype) -> int:
+def _text_bytes(
+    key: Key, tokens: int, batch: int, dtype: torch.dtype, learned: str = "nothing"
+) -> int:
     encoder = _built(key, dtype)
+    encoder.requires_grad_(learned == "all")
+    for value in encoder.parameters():
+        if value.requires_grad:
+            value.register_post_accumulate_grad_hook(_forget)
+    if learned == "words":
+        for table in input_tables(encoder):
+            table.register_forward_hook(_with_gradient)
     ids = torch.zeros(batch, tokens, device=_META, dtype=torch.int64)
-    with PeakBytes() as watch, FusedAttention(), torch.no_grad():
-        encoder(ids, output_hidden_states=not key[1].startswith("T5"))
+    with PeakBytes() as watch, FusedAttention(), torch.set_grad_enabled(learned != "nothing"):
+        said = encoder(ids, output_hidden_states=not key[1].startswith("T5"))
+        if learned != "nothing":
+            last = said.hidden_states[-1] if said.get("hidden_states") else said[0]
+            torch.autograd.backward(last.sum())
     return int(watch.peak)
+
+
+def _with_gradient(table: nn.Module, given: tuple[Tensor, ...], said: Tensor) -> Tensor:
+    """Some rows of it are learned."""
+    return said.requires_grad_()
 
 
 @lru_cache(maxsize=16)

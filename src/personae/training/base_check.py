@@ -19,7 +19,7 @@ from personae.toons import checkpoint_folder
 from personae.training.recipe import LoraRecipe, Recipe
 from personae.training.recipe_check import Finding, Mistake, Remark, Unchecked, mistake_of
 
-__all__ = ["Base", "adapted_layers", "hub_folder", "look_at_base", "trained_numbers"]
+__all__ = ["Base", "adapted_layers", "hub_folder", "look_at_base"]
 
 # What a hub that answers says; huggingface_hub's classes for a hub that does not derive from these.
 _ANSWERS = {
@@ -108,22 +108,6 @@ def adapted_layers(base: Base, targets: Sequence[str]) -> dict[str, nn.Linear]:
             f"match {', '.join(foreign) or 'no layer'}; take some of {', '.join(examples)}"
         )
     return layers
-
-
-def trained_numbers(recipe: Recipe, base: Base) -> tuple[int, int]:
-    """How many numbers are trained, and on how many layers (with all weights: parameters).
-
-    Raises:
-        RequestError: an adapter's targets match no layer.
-    """
-    if recipe.lora is not None:
-        layers = adapted_layers(base, recipe.lora.targets).values()
-        rank = recipe.lora.rank
-        return sum(rank * (x.in_features + x.out_features) for x in layers), len(layers)
-    parts = [base.denoiser]
-    parts += base.text_encoders if recipe.training.train_text_encoder else []
-    trained = [parameter for part in parts for parameter in part.parameters()]
-    return sum(parameter.numel() for parameter in trained), len(trained)
 
 
 def hub_folder(name: str, revision: str | None, file: str) -> Path | None:

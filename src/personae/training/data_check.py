@@ -138,6 +138,7 @@ def _cast(
         ]
         source = sources[0]
         findings += [Remark(f"{key}: {odd}") for odd in cast_oddities([*source.subjects.values()])]
+        findings += _without_tokens(recipe, source)
         began = time.monotonic()
         names = {bucket_name(made[place]) for made in sources for place in range(_LOOKS)}
     except PersonaeError as error:
@@ -151,6 +152,14 @@ def _cast(
         seconds,
     )
     return facts, findings
+
+
+def _without_tokens(recipe: Recipe, source: CastExamples) -> Iterator[Finding]:
+    """Subjects of which `finetune` could learn no token."""
+    bare = [subject.id for subject in source.subjects.values() if subject.token is None]
+    if recipe.tokens is not None and bare:
+        todo = f"name one in {source.path}, a word that the model does not know"
+        yield Mistake("tokens", "a token of every subject of the cast", f"none for {bare}", todo)
 
 
 def _toons(recipe: Recipe, limits: Limits | None) -> tuple[DataFacts | None, list[Finding]]:

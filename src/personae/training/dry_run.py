@@ -21,7 +21,6 @@ from personae.training.machine_check import check_disk, check_folder, check_mach
 from personae.training.needs import (
     MemoryNeeds,
     TimeNeeds,
-    disk_needs,
     largest,
     memory_needs,
     time_needs,
@@ -38,6 +37,7 @@ from personae.training.recipe_check import (
     read_whole,
 )
 from personae.training.rewards_check import check_method, check_rewards
+from personae.training.written import disk_needs
 
 __all__ = ["DryRun", "dry_run"]
 
@@ -138,7 +138,10 @@ def _needs(path: Path, recipe: Recipe, out: Path, known: _Known, found: list[Fin
             each = picture_flops(recipe, base, largest(data), own)
             work = step_flops(recipe, base.configs.limits, each, other)
             seconds = _time(recipe, known, work, _log(recipe, out), found)
-    except RequestError as error:  # what it hangs on was told already, by those who looked
+    except (
+        RequestError,
+        DataError,
+    ) as error:  # what it hangs on was told already, by those who looked
         found.append(Unchecked("memory and time", str(error)))
     return _told(path, plan, found, memory=memory, disk=needed, time=seconds)
 

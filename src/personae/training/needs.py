@@ -1,4 +1,4 @@
-"""How much memory, disk and time a run needs, from its recipe and modules without weights."""
+"""How much memory and time a run needs, from its recipe and modules without weights."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ import torch
 from personae.compute.device import limited_threads
 from personae.data.latents import pictures_at_once
 from personae.diffusion.folder import CheckpointFolder, StoredTensor
-from personae.diffusion.memory import Workload, activations, weight_needs
+from personae.diffusion.memory import Training, Workload, activations, weight_needs
 from personae.diffusion.quantize import weight_bytes
-from personae.training.base_check import Base, adapted_layers, trained_numbers
+from personae.diffusion.rehearsed import learned_text_bytes
+from personae.training.base_check import Base
 from personae.training.data_check import DataFacts, Shape
 from personae.training.flops import Work
 from personae.training.history import History
-from personae.training.optimizers import is_hidden_matrix
 from personae.training.recipe import Recipe
 from personae.training.speed import measured_speed
+from personae.training.trained import optimizer_bytes, trained_numbers
+from personae.training.written import latent_bytes, weight_dtype
 
-__all__ = ["MemoryNeeds", "TimeNeeds", "disk_needs", "largest", "memory_needs", "time_needs"]
+__all__ = ["MemoryNeeds", "TimeNeeds", "largest", "memory_needs", "time_needs"]
 
 _ENCODED_AT_ONCE = 32  # encode_examples' batch
 _HALF = 5 / 6  # of a decoder's tensors in float32: norms stay in it, convolutions take half
@@ -89,18 +91,20 @@ def memory_needs(
         processes: that train together; with ``training.sharding`` they share what is trained.
     """
     held = _weights(recipe, base)
-    trained, _ = trained_numbers(recipe, base)
+    trained = trained_numbers(recipe, base)
     if recipe.lora is not None:
-        held["adapter"] = 4 * trained
-    held["gradients"] = 4 * trained
-    held["optimizer"] = _optimizer_bytes(recipe, base, trained)
+        held["adapter"] = 4 * trained.adapter
+    if trained.tokens:
+        held["learned tokens"] = 4 * trained.tokens
+    held["gradients"] = 4 * trained.total
+    held["optimizer"] = optimizer_bytes(recipe, trained)
     if recipe.training.ema_decay:
-        held["mean of the weights"] = 4 * trained
-    held["latents"] = _latent_bytes(base, data)
+        held["mean of the weights"] = 4 * trained.total
+    held["latents"] = latent_bytes(base, data)
     stages = _stages(recipe, base, largest(data), kept_by_decoder)
     stages["encoding, once"] = _encoding(recipe, base, data)
     if recipe.training.sharding != "no" and processes > 1:
-        sharing = (base.configs.family.denoiser, trained, processes)
+        sharing = (base.configs.family.denoiser, trained.total, processes)
         held, stages = _in_parts(recipe, held, stages, *sharing)
     return MemoryNeeds(held, stages, available)
 
@@ -133,15 +137,6 @@ def largest(data: DataFacts) -> Shape:
     return max(data.shapes, key=lambda shape: sum(w * h for w, h in shape.pictures))
 
 
-def _is_half(recipe: Recipe) -> bool:
-    """Are frozen weights loaded in 16 bits? As `finetune` decides it."""
-    return recipe.training.precision == "bf16" and recipe.lora is not None
-
-
-def _weight_dtype(recipe: Recipe) -> torch.dtype:
-    return torch.bfloat16 if _is_half(recipe) else torch.float32
-
-
 def _workload(recipe: Recipe, shape: Shape, batch: int, *, trained: bool) -> Workload:
     (width, height), *references = shape.pictures
     pixels = sum(w * h for w, h in references)
@@ -152,15 +147,20 @@ def _workload(recipe: Recipe, shape: Shape, batch: int, *, trained: bool) -> Wor
         reference_px=round((pixels / len(references)) ** 0.5) if references else None,
         batch=batch,
         dtype=torch.bfloat16 if recipe.training.precision == "bf16" else torch.float32,
-        training=None if not trained else "full" if recipe.lora is None else "lora",
+        training=_kind(recipe) if trained else None,
         rank=1 if recipe.lora is None else max(1, recipe.lora.rank),
         checkpointing=recipe.training.gradient_checkpointing,
     )
 
 
+def _kind(recipe: Recipe) -> Training:
+    """Learned tokens ask for what an adapter does: a gradient through weights that need none."""
+    return "full" if recipe.lora is None and recipe.tokens is None else "lora"
+
+
 def _weights(recipe: Recipe, base: Base) -> dict[str, int]:
     """Bytes of each part as it is loaded; where prompts are kept, its encoder may leave a GPU."""
-    dtype, kind = _weight_dtype(recipe), recipe.training.quantize
+    dtype, kind = weight_dtype(recipe), recipe.training.quantize
     held = {f"{name} weights": size for name, size in weight_needs(base.modules, dtype).items()}
     if kind != "no":
         part = base.configs.family.denoiser
@@ -172,39 +172,6 @@ def _weights(recipe: Recipe, base: Base) -> dict[str, int]:
     return held
 
 
-def _optimizer_bytes(recipe: Recipe, base: Base, trained: int) -> int:
-    """Two moments of AdamW, in 32 or 8 bits; one of Muon, for the matrices that it steps."""
-    if recipe.optimizer.name == "adamw8bit":
-        return 2 * trained
-    if recipe.optimizer.name != "muon":
-        return 8 * trained
-    if recipe.lora is not None:
-        names = adapted_layers(base, recipe.lora.targets)
-        rank = recipe.lora.rank
-        hidden = sum(
-            rank * (layer.in_features + layer.out_features)
-            for name, layer in names.items()
-            if is_hidden_matrix(name, layer.weight)
-        )
-    else:
-        parts = [base.denoiser]
-        parts += base.text_encoders if recipe.training.train_text_encoder else []
-        named = [pair for part in parts for pair in part.named_parameters()]
-        hidden = sum(value.numel() for name, value in named if is_hidden_matrix(name, value))
-    return 8 * trained - 4 * hidden
-
-
-def _latent_bytes(base: Base, data: DataFacts) -> int:
-    """Float16 latents of pictures and references, int32 tokens with their mask."""
-    channels = int(base.configs.denoiser.config["in_channels"])
-    tokens = 5 * base.configs.limits.prompt_tokens
-    each = 0.0
-    for shape in data.shapes:
-        places = sum((w // base.multiple) * (h // base.multiple) for w, h in shape.pictures)
-        each += shape.share * (2 * channels * places + tokens)
-    return round(each * data.examples)
-
-
 def _stages(recipe: Recipe, base: Base, shape: Shape, kept: int) -> dict[str, int]:
     training, grpo = recipe.training, recipe.grpo
     batch = training.batch_size if grpo is None else min(grpo.minibatch, grpo.group * grpo.prompts)
@@ -212,9 +179,10 @@ def _stages(recipe: Recipe, base: Base, shape: Shape, kept: int) -> dict[str, in
     learning = _workload(recipe, shape, batch, trained=True)
     denoiser = base.configs.family.denoiser
     trained = activations(base.configs, learning)[denoiser]
-    stages = {"prompts": 0 if recipe.data.cache_text else free["text_encoder"]}
+    text = _text_graph(recipe, base, learning)
+    stages = {"prompts": 0 if recipe.data.cache_text or text else free["text_encoder"]}
     if grpo is None or grpo.flow_weight:
-        stages["flow matching"] = trained
+        stages["flow matching"] = trained + text
     passes = _passes_at_once(recipe, base)
     if recipe.rerefl is not None:
         share = _HALF if learning.dtype.itemsize == 2 else 1.0
@@ -225,6 +193,15 @@ def _stages(recipe: Recipe, base: Base, shape: Shape, kept: int) -> dict[str, in
         stages["decoder"] = free["vae"]
         stages["steps with a gradient"] = passes * trained
     return stages
+
+
+def _text_graph(recipe: Recipe, base: Base, work: Workload) -> int:
+    """What the text encoders keep for the backward pass, where something in them is learned."""
+    whole = recipe.training.train_text_encoder and not recipe.training.gradient_checkpointing
+    if recipe.tokens is None and not whole:
+        return 0
+    frozen = recipe.tokens is not None
+    return learned_text_bytes(base.configs, work.batch, work.dtype, frozen=frozen)
 
 
 def _passes_at_once(recipe: Recipe, base: Base) -> int:
@@ -243,26 +220,7 @@ def _encoding(recipe: Recipe, base: Base, data: DataFacts) -> int:
     batch = min(most, data.examples or most)
     work = _workload(recipe, shape, batch, trained=False)
     seen = activations(base.configs, work)["vae"]
-    return seen * _weight_dtype(recipe).itemsize // work.dtype.itemsize
-
-
-def disk_needs(recipe: Recipe, base: Base, data: DataFacts | None, out: Path) -> dict[Path, int]:
-    """Bytes that the run writes, by folder: checkpoints, what it saves, latents, prompts."""
-    trained, _ = trained_numbers(recipe, base)
-    mean = 4 * trained if recipe.training.ema_decay else 0
-    checkpoint = 4 * trained + mean + _optimizer_bytes(recipe, base, trained)
-    results = 2 if recipe.validation.every and recipe.validation.best_by else 1
-    saved = 2 * 4 * trained if recipe.lora is not None else 2 * base.num_parameters
-    # The new checkpoint is whole before the oldest one goes.
-    needed = {out: (recipe.training.keep + 1) * checkpoint + results * saved}
-    if data is None:
-        return needed
-    folder, size = recipe.data.folder or out / "latents", _latent_bytes(base, data)
-    if recipe.data.cache_text:
-        rows, columns = base.configs.text_shape
-        numbers = rows * columns
-        size += data.examples * numbers * _weight_dtype(recipe).itemsize
-    return {**needed, folder: needed.get(folder, 0) + size}
+    return seen * weight_dtype(recipe).itemsize // work.dtype.itemsize
 
 
 def time_needs(

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from personae.diffusion.backbone import Limits
-from personae.training.base_check import Base, trained_numbers
+from personae.training.base_check import Base
 from personae.training.card import method_of
 from personae.training.data_check import DataFacts
 from personae.training.processes import count_processes
 from personae.training.recipe import Recipe
+from personae.training.trained import trained_numbers, trained_words
 
 __all__ = ["plan_of", "trained_of"]
 
@@ -43,14 +44,15 @@ def trained_of(recipe: Recipe, base: Base) -> dict[str, Any]:
 
     Raises:
         RequestError: an adapter's targets match no layer.
+        DataError: tokens are to be learned of a cast that cannot be read.
     """
-    numbers, layers = trained_numbers(recipe, base)
-    if recipe.lora is None:
-        more = " and the text encoder" if recipe.training.train_text_encoder else ""
-        what, unit = f"all weights of the denoiser{more}", "trained_tensors"
-    else:
-        what, unit = f"an adapter of rank {recipe.lora.rank}", "trained_layers"
-    return {"trained": what, "trained_numbers": numbers, unit: layers}
+    trained = trained_numbers(recipe, base)
+    places = {"trained_layers": trained.layers} if trained.layers else {}
+    return {
+        "trained": trained_words(recipe, trained),
+        "trained_numbers": trained.total,
+        **(places or {"trained_tensors": trained.tensors}),
+    }
 
 
 def _pictures(recipe: Recipe) -> int:

@@ -61,9 +61,9 @@ def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter
     for param in params.values():
         param.data = param.data.float()
     for place, module in modules.items():
-        if recipe.training.gradient_checkpointing and any(
-            name.startswith(place) for name in params
-        ):
+        # Every gradient passes the denoiser, on its way to learned tokens too.
+        is_passed = place == "denoiser" or any(name.startswith(place) for name in params)
+        if recipe.training.gradient_checkpointing and is_passed:
             _checkpoint_gradients(module)
     return params
 

@@ -12,7 +12,7 @@ from personae.diffusion.configs import KNOWN_MODELS, build_on_meta, read_configs
 from personae.diffusion.decoder import new_small_decoder, save_small_decoder
 from personae.diffusion.load import load_backbone
 from personae.diffusion.sized import build_sized, count_flops, shrunk
-from personae.training.base_check import Base, look_at_base, trained_numbers
+from personae.training.base_check import Base, look_at_base
 from personae.training.data_check import Shape
 from personae.training.dry_run import dry_run
 from personae.training.finetune import finetune
@@ -24,6 +24,7 @@ from personae.training.flops import (
 )
 from personae.training.recipe import read_recipe
 from personae.training.recipe_check import read_whole
+from personae.training.trained import trained_numbers
 from tests.training.dry.told import wheres
 from tests.training.rewards.fakes import Brightness
 
@@ -178,7 +179,7 @@ def test_all_weights_are_counted(tiny: Path, tmp_path: Path) -> None:
         name: sum(p.numel() for p in base.modules[name].parameters())
         for name in ("transformer", "text_encoder")
     }
-    assert trained_numbers(read_recipe(path), base)[0] == numbers["transformer"]
+    assert trained_numbers(read_recipe(path), base).total == numbers["transformer"]
     both = read_recipe(path, ["training.train_text_encoder=true"])
-    assert trained_numbers(both, base)[0] == sum(numbers.values())
+    assert trained_numbers(both, base).total == sum(numbers.values())
     assert read_configs(tiny).pipeline_class == base.configs.pipeline_class
