@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ __all__ = [
     "LowRank",
     "attach_layers",
     "attached_layers",
+    "layer_ranks",
     "read_adapter",
     "read_layers",
     "remove_adapter",
@@ -107,6 +109,43 @@ def read_layers(source: str | Path, prefix: str) -> dict[str, LowRank]:
         name.removeprefix(f"{prefix}."): LowRank(held[name + ends[0]], held[name + ends[1]], scale)
         for name in names
     }
+
+
+def layer_ranks(source: str | Path, prefix: str, denoiser: nn.Module) -> dict[str, int]:
+    """The ranks of a saved adapter's layers, by their names in the denoiser; reads headers only.
+
+    Args:
+        source: as `read_layers` takes it.
+        prefix: the backbone's ``lora_prefix``.
+        denoiser: that it is for, bare; its weights need not be there.
+
+    Raises:
+        WeightsError: it is missing or damaged, of another form, or of another model.
+    """
+    path = find_adapter(source)
+    held = {name: stored.shape for name, stored in read_safetensors_header(path).items()}
+    modules = dict(denoiser.named_modules())
+    ranks: dict[str, int] = {}
+    for name in held:
+        layer = re.sub(r"\.lora_[AB]\.weight$", "", name.removeprefix(f"{prefix}."))
+        pair = [held.get(f"{prefix}.{layer}.lora_{part}.weight", ()) for part in "AB"]
+        module = modules.get(layer)
+        if not isinstance(module, nn.Linear):
+            raise WeightsError(
+                f"{path}: expected layers {prefix}.NAME.lora_A.weight and lora_B.weight, of linear "
+                f"layers of this model; got {name}; give an adapter that was trained on this model"
+            )
+        rank = pair[0][0] if pair[0] else 0
+        if pair != [(rank, module.in_features), (module.out_features, rank)]:
+            raise WeightsError(
+                f"{path}: expected {layer} from {module.in_features} to {module.out_features} "
+                f"numbers; got A {pair[0] or 'none'} and B {pair[1] or 'none'}; give an adapter "
+                "that was trained on this model"
+            )
+        ranks[layer] = rank
+    if not ranks:
+        raise WeightsError(f"{path}: expected an adapter's layers; got none; give another file")
+    return ranks
 
 
 def _require_fitting(path: Path, backbone: Backbone) -> None:

@@ -13,6 +13,7 @@ from personae.diffusion.adapters import require_same_adapter
 from personae.diffusion.configs import KNOWN_MODELS, ModelConfigs, build_on_meta
 from personae.diffusion.folder import CheckpointFolder, inspect_folder, names_in_memory
 from personae.diffusion.load import FAMILIES, TOONS, find_configs
+from personae.diffusion.low_rank import layer_ranks
 from personae.diffusion.memory import format_bytes
 from personae.errors import RequestError, WeightsError
 from personae.toons import checkpoint_folder
@@ -206,6 +207,8 @@ def _lora(recipe: Recipe, base: Base) -> list[Finding]:
     if recipe.training.train_text_encoder:
         came, todo = "a section [lora] too", "drop one; an adapter is for the denoiser only"
         findings.append(Mistake("training.train_text_encoder", "false", came, todo))
+    if lora.under is not None:
+        findings += _under(base, lora.under)
     try:
         layers = adapted_layers(base, lora.targets)
     except RequestError as error:
@@ -228,4 +231,14 @@ def _start(lora: LoraRecipe, start: str, layers: Mapping[str, nn.Linear]) -> lis
         require_same_adapter(start, shapes, lora.scale)
     except WeightsError as error:
         return [mistake_of("lora.start", start, error, expected="a saved adapter")]
+    return []
+
+
+def _under(base: Base, under: str) -> list[Finding]:
+    """An adapter that is put into the weights: of any rank, on any layers of this base."""
+    try:
+        layer_ranks(under, base.configs.family.denoiser, base.denoiser)
+    except WeightsError as error:
+        expected = "an adapter that was trained on this base, as save_lora writes it"
+        return [mistake_of("lora.under", under, error, expected=expected)]
     return []

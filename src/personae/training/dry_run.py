@@ -138,10 +138,7 @@ def _needs(path: Path, recipe: Recipe, out: Path, known: _Known, found: list[Fin
             each = picture_flops(recipe, base, largest(data), own)
             work = step_flops(recipe, base.configs.limits, each, other)
             seconds = _time(recipe, known, work, _log(recipe, out), found)
-    except (
-        RequestError,
-        DataError,
-    ) as error:  # what it hangs on was told already, by those who looked
+    except (DataError, RequestError, WeightsError) as error:  # those who looked told it already
         found.append(Unchecked("memory and time", str(error)))
     return _told(path, plan, found, memory=memory, disk=needed, time=seconds)
 

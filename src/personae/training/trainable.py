@@ -26,7 +26,8 @@ def make_trainable(backbone: Backbone, recipe: Recipe) -> dict[str, nn.Parameter
 
     Raises:
         RequestError: an adapter and the text encoder at once, or targets that match no layer.
-        WeightsError: the adapter to begin with is missing, or another kind of adapter.
+        WeightsError: the adapter to begin with, or that under this one, is missing, or another
+            kind of adapter.
     """
     modules = {"denoiser": backbone.denoiser, "text_encoder": backbone.text_encoder}
     for module in modules.values():
@@ -104,7 +105,10 @@ def save_result(backbone: Backbone, recipe: Recipe, out: Path) -> Path:
 def _put_under(backbone: Backbone, source: str) -> None:
     """A saved adapter into the frozen weights, for another in addition to it."""
     from personae.diffusion.lora import load_lora, merge_lora
+    from personae.diffusion.low_rank import layer_ranks
 
+    # What cannot be saved together at the end is refused before the first step.
+    layer_ranks(source, backbone.lora_prefix, backbone.denoiser)
     load_lora(backbone, source)
     merge_lora(backbone)
 
