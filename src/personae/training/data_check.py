@@ -53,12 +53,19 @@ class DataFacts:
         examples: how many that can be used; 0: not known.
         shapes: what was seen in some of them.
         seconds_each: to make or read one, by one process.
+        priors: how many are stored beside them.
     """
 
     source: str
     examples: int
     shapes: tuple[Shape, ...]
     seconds_each: float
+    priors: int = 0
+
+    @property
+    def stored(self) -> int:
+        """Pictures that are encoded once."""
+        return self.examples + self.priors
 
 
 def look_at_data(
@@ -134,7 +141,7 @@ def _cast(
     try:
         sources = [
             CastExamples(wanted, sizes, recipe.seed, limits=limits, prior=prior)
-            for prior in (False, True)[: 1 + (wanted.prior is not None)]
+            for prior in (False, True)[: 1 + recipe.has_prior]
         ]
         source = sources[0]
         findings += [Remark(f"{key}: {odd}") for odd in cast_oddities([*source.subjects.values()])]
@@ -149,7 +156,8 @@ def _cast(
         f"photos and mixes of {len(source.subjects)} subjects",
         len(source),
         tuple(Shape(name, 1 / len(names)) for name in sorted(names)),
-        seconds,
+        seconds / len(sources),
+        len(source) if recipe.has_prior else 0,
     )
     return facts, findings
 

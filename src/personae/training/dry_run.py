@@ -15,7 +15,7 @@ from personae.diffusion.memory import available_memory, format_bytes
 from personae.errors import DataError, RequestError, WeightsError
 from personae.training.base_check import Base, look_at_base
 from personae.training.data_check import DataFacts, assumed_data, look_at_data
-from personae.training.flops import Work, decoder_cost, picture_flops, step_flops
+from personae.training.flops import decoder_cost, picture_flops
 from personae.training.history import History, read_history
 from personae.training.machine_check import check_disk, check_folder, check_machine, find_device
 from personae.training.needs import (
@@ -37,6 +37,7 @@ from personae.training.recipe_check import (
     read_whole,
 )
 from personae.training.rewards_check import check_method, check_rewards
+from personae.training.work import Work, step_flops
 from personae.training.written import disk_needs
 
 __all__ = ["DryRun", "dry_run"]

@@ -1,4 +1,4 @@
-"""Operations of a step, counted on modules without weights; a multiply-add is two of them."""
+"""Operations of one picture, counted on modules without weights; a multiply-add is two of them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from personae.diffusion.backbone import Limits
 from personae.diffusion.configs import ModelConfigs
 from personae.diffusion.memory import Workload
 from personae.diffusion.rehearsed import FusedAttention, denoiser_pass, pass_flops
 from personae.training.base_check import Base, adapted_layers
 from personae.training.data_check import Shape
-from personae.training.grpo_recipe import window_of
 from personae.training.recipe import Recipe
 
-__all__ = [
-    "PictureFlops",
-    "Work",
-    "decoder_cost",
-    "denoiser_flops",
-    "picture_flops",
-    "step_flops",
-]
+__all__ = ["PictureFlops", "decoder_cost", "denoiser_flops", "picture_flops"]
 
 # Which tokens a layer of a FLUX transformer sees, by the start or a part of its name.
 _ONCE: tuple[str, ...] = ("time_guidance_embed", "time_text_embed", "modulation", "norm_out")
@@ -45,6 +36,7 @@ class PictureFlops:
         text: to embed its prompt.
         encode: picture and references to latents.
         decode: latents to the picture.
+        frozen: one pass with the references in context, without the recipe's adapter.
     """
 
     denoiser: float
@@ -52,21 +44,7 @@ class PictureFlops:
     text: float
     encode: float
     decode: float
-
-
-@dataclass(frozen=True)
-class Work:
-    """Floating-point operations of a run: of a step by stage, and of what happens now and then."""
-
-    step: Mapping[str, float]
-    validation: float
-    samples: float
-    encoding: float
-
-    @property
-    def total_step(self) -> float:
-        """Of one step."""
-        return sum(self.step.values())
+    frozen: float
 
 
 def denoiser_flops(
@@ -124,6 +102,7 @@ def picture_flops(recipe: Recipe, base: Base, shape: Shape, decode: float) -> Pi
         text=sum(_text_flops(encoder, base.configs) for encoder in base.text_encoders),
         encode=_encode_flops(base.modules["vae"], shape.pictures),
         decode=decode,
+        frozen=_passes_of(base, shape, {})[0] if ranks else denoiser,
     )
 
 
@@ -204,98 +183,3 @@ def decoder_cost(
     weights = {p.untyped_storage()._cdata for p in autoencoder.parameters()}
     size = sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in weights)
     return float(counter.get_total_flops()) + attention.flops, size
-
-
-def step_flops(recipe: Recipe, limits: Limits, flops: PictureFlops, decode: float) -> Work:
-    """What a run computes, of pictures of one shape; eyes that look at them are not counted.
-
-    A backward pass costs what the forward pass does below an adapter (the weights need no
-    gradient), and twice that where all weights are trained; checkpointing adds a forward pass.
-
-    Args:
-        recipe: the run.
-        limits: of the base.
-        flops: of one picture.
-        decode: of the decoder that the reward's pixels come from.
-    """
-    training, samples, looks = recipe.training, recipe.samples, recipe.validation
-    drawn = _Guided(recipe, limits).drawing(flops)
-    steps = samples.steps or limits.steps
-    sheet = samples.count * (steps * drawn + flops.decode + flops.encode + 2 * flops.text)
-    steps = looks.steps or limits.steps
-    look = looks.count * looks.seeds * (steps * drawn + flops.decode + flops.encode)
-    every = training.batch_size * training.accumulate
-    if recipe.rerefl is not None:
-        step = _rerefl(recipe, limits, flops, decode, every)
-    elif recipe.grpo is not None:
-        step = _grpo(recipe, limits, flops)
-    else:
-        step = {"flow matching": every * _trained(recipe, flops.denoiser)}
-    if not recipe.data.cache_text:
-        step["prompts"] = every * flops.text * (3 if training.train_text_encoder else 1)
-    return Work(step, look if looks.every else 0.0, sheet if samples.every else 0.0, flops.encode)
-
-
-def _trained(recipe: Recipe, forward: float) -> float:
-    """A pass with its backward pass."""
-    backward = 1 if recipe.lora is not None else 2
-    return forward * (1 + backward + int(recipe.training.gradient_checkpointing))
-
-
-@dataclass(frozen=True)
-class _Guided:
-    """How many passes one step of sampling is."""
-
-    recipe: Recipe
-    limits: Limits
-
-    def rolling(self, flops: PictureFlops) -> float:
-        """Of a step of a rollout."""
-        return self._passes(flops, *self.recipe.rollout.scales(self.limits))
-
-    def drawing(self, flops: PictureFlops) -> float:
-        """Of a step of drawing as users draw."""
-        return self._passes(flops, self.limits.guidance, self.limits.reference_guidance)
-
-    def _passes(self, flops: PictureFlops, guidance: float, reference_guidance: float) -> float:
-        each = flops.denoiser + (0 if reference_guidance == 1 else flops.alone)
-        return each if guidance == 1 or self.limits.guidance_embedded else 2 * each
-
-
-def _rerefl(
-    recipe: Recipe, limits: Limits, flops: PictureFlops, decode: float, every: int
-) -> dict[str, float]:
-    """Flow pass; rollout into the window; steps with a gradient; decoder, there and back."""
-    told = recipe.rerefl
-    assert told is not None
-    one, num = _Guided(recipe, limits).rolling(flops), told.gradient_steps
-    free = max(0.0, recipe.rollout.steps - sum(told.window) / 2 - (num - 1))
-    again = one if num > 1 and recipe.training.gradient_checkpointing else 0.0
-    gradient = num * (_trained(recipe, one) + again)
-    drift = _trained(recipe, flops.denoiser) + flops.denoiser if told.penalty else 0.0
-    return {
-        "flow matching": every * _trained(recipe, flops.denoiser),
-        "rollout": every * free * one,
-        "step with a gradient": every * (gradient + drift),
-        "decoder": every * 2 * decode,
-    }
-
-
-def _grpo(recipe: Recipe, limits: Limits, flops: PictureFlops) -> dict[str, float]:
-    """Groups are drawn; every step with noise is passed again with a gradient."""
-    told, total = recipe.grpo, recipe.rollout.steps
-    assert told is not None
-    one, pictures = _Guided(recipe, limits).rolling(flops), told.prompts * told.group
-    places = range(0, max(1, recipe.training.steps), max(1, told.slide_every))
-    windows = [window_of(told, total, step) for step in places]
-    first = sum(start for start, _ in windows) / len(windows)
-    count = windows[0][1]
-    before = first * one * (told.prompts if told.same_noise else pictures)
-    again = _trained(recipe, one) + (one if told.kl else 0)
-    flow = told.updates * told.prompts * _trained(recipe, flops.denoiser)
-    return {
-        "rollout": before + pictures * (total - first) * one,
-        "decoder": pictures * flops.decode,
-        "steps with a gradient": pictures * count * again,
-        "flow matching": flow if told.flow_weight else 0.0,
-    }

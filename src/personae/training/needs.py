@@ -17,11 +17,11 @@ from personae.diffusion.quantize import weight_bytes
 from personae.diffusion.rehearsed import learned_text_bytes
 from personae.training.base_check import Base
 from personae.training.data_check import DataFacts, Shape
-from personae.training.flops import Work
 from personae.training.history import History
 from personae.training.recipe import Recipe
 from personae.training.speed import measured_speed
 from personae.training.trained import optimizer_bytes, trained_numbers
+from personae.training.work import Work
 from personae.training.written import latent_bytes, weight_dtype
 
 __all__ = ["MemoryNeeds", "TimeNeeds", "largest", "memory_needs", "time_needs"]
@@ -182,7 +182,8 @@ def _stages(recipe: Recipe, base: Base, shape: Shape, kept: int) -> dict[str, in
     text = _text_graph(recipe, base, learning)
     stages = {"prompts": 0 if recipe.data.cache_text or text else free["text_encoder"]}
     if grpo is None or grpo.flow_weight:
-        stages["flow matching"] = trained + text
+        before = free[denoiser] if recipe.objective.looks_back and recipe.rewards is None else 0
+        stages["flow matching"] = trained + text + before
     passes = _passes_at_once(recipe, base)
     if recipe.rerefl is not None:
         share = _HALF if learning.dtype.itemsize == 2 else 1.0
@@ -243,8 +244,8 @@ def time_needs(
     sheets = steps // recipe.samples.every if recipe.samples.every else 0
     between = looks * work.validation + sheets * work.samples
     per_step = work.total_step / speed
-    drawn = data.examples * data.seconds_each / (recipe.data.workers or os.cpu_count() or 1)
-    encoding = drawn + data.examples * work.encoding / speed if data.examples else None
+    drawn = data.stored * data.seconds_each / (recipe.data.workers or os.cpu_count() or 1)
+    encoding = drawn + data.stored * work.encoding / speed if data.stored else None
     words = (
         f"{work.total_step:.3g} operations a step at {speed:.3g} a second, the measured speed of "
         "one block of the model's width on this device; eyes of rewards not counted"

@@ -237,6 +237,12 @@ class Recipe:
         _check_savings(self)
         check_sharding(self)
 
+    @property
+    def has_prior(self) -> bool:
+        """Are priors learned beside the examples, as many a step?"""
+        cast, weight = self.data.cast, self.objective.prior_weight
+        return cast is not None and cast.prior is not None and weight > 0
+
 
 def _check_tokens(recipe: Recipe) -> None:
     if recipe.tokens is None:

@@ -91,10 +91,9 @@ def _source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
 
 def prior_source(recipe: Recipe, backbone: Backbone) -> ExampleSource | None:
     """The priors that a recipe holds on to; None where it names none, or gives them no weight."""
-    data = recipe.data
-    if data.cast is None or data.cast.prior is None or not recipe.objective.prior_weight:
+    data, limits = recipe.data, backbone.limits
+    if data.cast is None or not recipe.has_prior:
         return None
-    limits = backbone.limits
     sizes = data.sizes or limits.sizes
     return CastExamples(data.cast, sizes, recipe.seed, limits=limits, prior=True)
 

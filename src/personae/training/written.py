@@ -31,7 +31,7 @@ def latent_bytes(base: Base, data: DataFacts) -> int:
     for shape in data.shapes:
         places = sum((w // base.multiple) * (h // base.multiple) for w, h in shape.pictures)
         each += shape.share * (2 * channels * places + tokens)
-    return round(each * data.examples)
+    return round(each * data.stored)
 
 
 def disk_needs(recipe: Recipe, base: Base, data: DataFacts | None, out: Path) -> dict[Path, int]:
@@ -55,7 +55,7 @@ def disk_needs(recipe: Recipe, base: Base, data: DataFacts | None, out: Path) ->
     if recipe.data.cache_text:
         rows, columns = base.configs.text_shape
         numbers = rows * columns
-        size += data.examples * numbers * weight_dtype(recipe).itemsize
+        size += data.stored * numbers * weight_dtype(recipe).itemsize
     return {**needed, folder: needed.get(folder, 0) + size}
 
 

@@ -44,7 +44,7 @@ def no_weights_and_no_network(monkeypatch: pytest.MonkeyPatch, request: Any) -> 
         monkeypatch.setattr(owner, name, refuse)
     if "test_mistakes" in request.node.nodeid:  # nor does looking for mistakes need to count
         monkeypatch.setattr("personae.training.dry_run.decoder_cost", lambda *_: (1e9, 1000))
-        flops = PictureFlops(*[1e9] * 5)
+        flops = PictureFlops(*[1e9] * 6)
         monkeypatch.setattr("personae.training.dry_run.picture_flops", lambda *_: flops)
     if "toons" not in request.node.name:  # one test measures, the others need no true speed
         monkeypatch.setattr("personae.training.needs.measured_speed", lambda *_, **__: 1e10)

@@ -16,15 +16,11 @@ from personae.training.base_check import Base, look_at_base
 from personae.training.data_check import Shape
 from personae.training.dry_run import dry_run
 from personae.training.finetune import finetune
-from personae.training.flops import (
-    decoder_cost,
-    denoiser_flops,
-    picture_flops,
-    step_flops,
-)
+from personae.training.flops import decoder_cost, denoiser_flops, picture_flops
 from personae.training.recipe import read_recipe
 from personae.training.recipe_check import read_whole
 from personae.training.trained import trained_numbers
+from personae.training.work import step_flops
 from tests.training.dry.told import wheres
 from tests.training.rewards.fakes import Brightness
 
