@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -153,6 +155,18 @@ def test_priors_add_their_own_gradient(cast: Path, make_recipe: MakeRecipe, tmp_
     without = weights("without")
     assert weights("zero", cast=prior, objective={"prior_weight": 0.0}) == without
     assert weights("one", cast=prior) != without
+
+
+def test_the_prompts_of_priors_are_kept_too(
+    cast: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    seen = []
+    for name in ("each step", "once"):
+        recipe = recipe_of(make_recipe, cast, tmp_path, cast={"prior": str(cast)})
+        recipe = replace(recipe, data=replace(recipe.data, cache_text=name == "once"))
+        finetune(recipe, tmp_path / name)
+        seen.append([(row["loss"], row["grad_norm"]) for row in rows(tmp_path / name)])
+    assert np.allclose(*seen, rtol=1e-4)
 
 
 def test_a_killed_run_of_a_cast_goes_on_to_the_bit(

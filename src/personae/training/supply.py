@@ -65,8 +65,10 @@ class Supply:
         folder = self.recipe.data.folder or self.out / "latents"
         if not self.ranks.is_main:
             self.ranks.wait()
+        stores = [self.store, *([] if self._priors is None else [self._priors[0]])]
         with precision:
-            self.texts = encode_texts(self.store, self.backbone, folder, progress=progress)
+            for store in stores:  # in one folder, so that the last one knows of all
+                self.texts = encode_texts(store, self.backbone, folder, progress=progress)
         if self.ranks.is_main:
             self.ranks.wait()
         if self.recipe.training.offload_text_encoder:
