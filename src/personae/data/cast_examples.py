@@ -107,8 +107,10 @@ class CastExamples:
 
     With chance ``probability`` an example is a mix of two subjects or more (one random photo of
     each), else one photo, scaled to cover the canvas and cropped at random. Mixes carry the mask
-    of their subjects, photos none (MuDI's program: a mask of ones). Every photo is asked for
-    equally often.
+    of their subjects, photos none (MuDI's program: a mask of ones). The photos of all subjects take
+    turns by number, in a new order each round; a mix takes the place of the one whose turn it was,
+    and chooses its own at random. So without mixes each photo is seen equally often, and with them
+    about so.
 
     Args:
         recipe: what is made of the cast.
@@ -228,9 +230,14 @@ class CastExamples:
             settings = replace(settings, same_height=True)
         return seg_mix(pieces, rng, self.size, settings, self._backgrounds)
 
-    def words(self, prompt: str, *, tokens: bool = True) -> str:
-        """A prompt's words, each id as the model is to learn it: token and noun."""
-        said = {name: self._said(subject, tokens) for name, subject in self.subjects.items()}
+    @property
+    def names(self) -> dict[str, str]:
+        """Each subject as the model is to learn it: by token and noun."""
+        return {name: self._said(subject) for name, subject in self.subjects.items()}
+
+    def words(self, prompt: str) -> str:
+        """A prompt's words, each id as the model is to learn it."""
+        said = self.names
         if self.recipe.in_context and self._limits is not None:
             # The first named is the first shown.
             order = list(dict.fromkeys(re.findall(r"\{([^{}]*)\}", prompt)))
@@ -239,10 +246,9 @@ class CastExamples:
                 said[name] = pattern.replace("{noun}", said[name])
         return named(prompt, said, str(self.path))
 
-    def _said(self, subject: Subject, tokens: bool) -> str:
+    def _said(self, subject: Subject) -> str:
         noun = subject.noun if self.recipe.descriptive or self.prior else self.recipe.plain_noun
-        shown = tokens and subject.token is not None and not self.prior
-        return f"{subject.token} {noun}" if shown else noun
+        return noun if subject.token is None or self.prior else f"{subject.token} {noun}"
 
     def _photo(self, index: int, rng: np.random.Generator) -> Example:
         """The photos of all subjects in turn, shuffled anew each round."""
