@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from personae.config import build_config
-from personae.training.card import Trained, base_name, card
+from personae.training.card import card
+from personae.training.card_use import Trained, base_name
 from personae.training.finetune import finetune
 from personae.training.recipe import Recipe
 from tests.training.conftest import MakeRecipe

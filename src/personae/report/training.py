@@ -15,7 +15,7 @@ from personae.errors import RequestError
 from personae.report.page import content_policy, page_file, write_whole
 from personae.report.thumbnails import ThumbnailSize, thumbnails
 from personae.report.training_curves import Section, sections_of
-from personae.training.card import base_name
+from personae.training.card_use import base_name
 from personae.training.history import History, read_history
 
 __all__ = ["is_training_run", "write_training_report"]

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personae.compute.runs import write_atomic
@@ -17,14 +16,16 @@ from personae.config import as_data, as_toml
 from personae.diffusion.load import TOONS
 from personae.diffusion.lora import COMFY_FILE
 from personae.toons import checkpoint_folder
+from personae.training.card_use import Trained, base_name, how_to_use, what_it_is
 from personae.training.history import read_history, validation_of
 from personae.training.recipe import Recipe
 from personae.training.rewards.recipe import REWARDS
+from personae.training.sources import taught_names
 
 if TYPE_CHECKING:
     from personae.training.session import Session
 
-__all__ = ["Trained", "base_name", "card", "method_of", "write_card"]
+__all__ = ["card", "method_of", "write_card"]
 
 _LICENSES = {
     "black-forest-labs/FLUX.2-klein-4B": "apache-2.0",
@@ -32,31 +33,6 @@ _LICENSES = {
 }
 _HEAD = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _EYES = ("faces", "detector", "embedder")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What came of a run, as far as a card says it.
-
-    Attributes:
-        step: of these weights.
-        seconds: of training.
-        examples: how many were trained on.
-        subject_words: how a prompt names a subject, from ``{noun}`` and ``{index}``.
-        has_comfy: is there a file for ComfyUI?
-        row: the last row of the log.
-        validation_step: of ``validation``; None where nobody looked.
-        validation: what it said there, by name.
-    """
-
-    step: int
-    seconds: float
-    examples: int
-    subject_words: str
-    has_comfy: bool = False
-    row: Mapping[str, Any] = field(default_factory=dict)
-    validation_step: int | None = None
-    validation: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_card(session: Session, folder: Path, look: Mapping[str, Any] | None = None) -> Path:
@@ -83,21 +59,34 @@ def _trained(session: Session, folder: Path, look: Mapping[str, Any] | None) -> 
         examples=len(session.store),
         subject_words=session.backbone.limits.subject_words,
         has_comfy=(folder / COMFY_FILE).is_file(),
+        in_context=any(bucket.references for bucket in session.store.buckets.values()),
+        names=taught_names(session.source),
+        reads_tokens=_reads_tokens(session.backbone.pipeline),
         row=log.training[-1] if log.training else {},
         validation_step=step,
         validation=log.validation_at(step) if look is None else validation_of(look),
     )
 
 
+def _reads_tokens(pipeline: Any) -> bool:
+    """Can diffusers load learned tokens into it, and read them as we do?
+
+    Not into two text encoders at once; and an old CLIP, whose pooled embedding SDXL and FLUX.1
+    look at, takes a new word there for the end of the text.
+    """
+    one = getattr(pipeline, "tokenizer_2", None) is None
+    return one and hasattr(pipeline, "load_textual_inversion")
+
+
 def card(recipe: Recipe, trained: Trained) -> str:
     """The card's text."""
     parts = [
-        _head(recipe),
+        _head(recipe, trained),
         f"# {_title(recipe)}\n",
-        _what(recipe, trained),
+        f"{what_it_is(recipe, trained)} {_how_trained(recipe, trained)}\n",
         "## Use\n",
-        *_use(recipe, trained),
-        _limits(recipe),
+        *how_to_use(recipe, trained),
+        _limits(recipe, trained),
         *_rewards(recipe),
         *_reached(trained),
         "## Recipe, in full\n",
@@ -115,21 +104,6 @@ def method_of(recipe: Recipe) -> str:
     return "flow matching"
 
 
-def base_name(text: str) -> str:
-    """A base, or any path in a recipe, without the folders of the machine it lies on.
-
-    >>> base_name("owner/model"), base_name("/home/ann/model"), base_name("arcface:/x/r50.onnx")
-    ('owner/model', 'model', 'arcface:r50.onnx')
-    """
-    name, colon, path = text.partition(":")
-    if colon and name in {"arcface", "owlv2", "grounding-dino", "dinov2", "dino", "clip"}:
-        return f"{name}:{base_name(path)}"
-    if PureWindowsPath(text).drive:
-        return PureWindowsPath(text).name
-    is_foreign = text.startswith(("/", "~", ".."))
-    return PurePosixPath(text).name if is_foreign else text
-
-
 def _without_folders(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {key: _without_folders(value) for key, value in data.items()}
@@ -138,18 +112,20 @@ def _without_folders(data: Any) -> Any:
     return base_name(data) if isinstance(data, str) else data
 
 
-def _head(recipe: Recipe) -> str:
+def _head(recipe: Recipe, trained: Trained) -> str:
     """The metadata, as YAML; JSON texts are YAML texts."""
     tags = ["personae", "flow-matching", "multi-subject", "subject-driven"]
     tags += ["lora"] if recipe.lora is not None else []
+    tags += ["textual_inversion"] if recipe.tokens is not None else []
     tags += ["reinforcement-learning"] if recipe.rewards is not None else []
-    relation = "finetune" if recipe.lora is None else "adapter"
+    is_whole = recipe.lora is None and recipe.tokens is None
+    relation = "finetune" if is_whole else "adapter"
     facts = {
         "base_model": base_name(recipe.base),
         "base_model_relation": relation,
         "library_name": "diffusers",
         "license": _license(recipe.base),
-        "pipeline_tag": "image-to-image",
+        "pipeline_tag": "image-to-image" if trained.in_context else "text-to-image",
     }
     lines = [f"{name}: {json.dumps(value)}" for name, value in facts.items()]
     return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
@@ -174,63 +150,37 @@ def _title(recipe: Recipe) -> str:
         return f"Learned tokens for {base}, by {method_of(recipe)}"
     if recipe.lora is None:
         return f"{base}, trained further by {method_of(recipe)}"
-    return f"LoRA of rank {recipe.lora.rank} for {base}, by {method_of(recipe)}"
+    also = " and learned tokens" if recipe.tokens is not None else ""
+    place = ", on top of another" if recipe.lora.under is not None else ""
+    return f"LoRA of rank {recipe.lora.rank}{also} for {base}{place}, by {method_of(recipe)}"
 
 
-def _what(recipe: Recipe, trained: Trained) -> str:
+def _how_trained(recipe: Recipe, trained: Trained) -> str:
     if recipe.data.toons is not None:
         source = "drawn scenes of toons (`personae.toons`, training identities)"
     elif recipe.data.cast is not None:
-        source = f"photographs of the subjects of a cast, mixed by {recipe.data.cast.mix}"
+        mix = recipe.data.cast.mix
+        mixed = "" if mix == "none" else f", mixed by {mix}"
+        source = f"examples made of the photographs of a cast{mixed}"
     else:
         source = f"examples of `{base_name(str(recipe.data.file))}`"
     batch = recipe.training.batch_size * recipe.training.accumulate
     mean = recipe.training.ema_decay
     kept = f" These are the running mean of the weights (decay {mean:g})." if mean else ""
     return (
-        "Pictures that hold several given subjects, from one reference each. Trained with Personae "
-        f"on {trained.examples:,} {source}, {batch} a step, for {trained.step:,} of "
-        f"{recipe.training.steps:,} steps in {trained.seconds:,.0f} seconds.{kept}\n"
+        f"Trained with Personae on {trained.examples:,} {source}, {batch} a step, for "
+        f"{trained.step:,} of {recipe.training.steps:,} steps in {trained.seconds:,.0f} "
+        f"seconds.{kept}"
     )
 
 
-def _use(recipe: Recipe, trained: Trained) -> Iterator[str]:
-    yield "```python\n" + "\n".join(_loading(recipe)) + "\n```\n"
-    words = [trained.subject_words.format(noun="girl", index=number) for number in (1, 2)]
-    yield (
-        "One reference picture a subject, in the order of their numbers in the prompt, such as "
-        f'"{words[0]} left of {words[1]}".\n'
-    )
-    if recipe.lora is not None:
-        base = base_name(recipe.base)
-        yield f'With Personae: `personae generate --model {base} --adapter "THIS FOLDER" ...`.\n'
-    if trained.has_comfy:
-        yield (
-            f"In ComfyUI: copy `{COMFY_FILE}` into `models/loras` under a name of your own and put "
-            "a node *LoraLoaderModelOnly* behind the model, strength 1.\n"
-        )
-
-
-def _loading(recipe: Recipe) -> list[str]:
-    """Python that makes a pipeline with these weights."""
-    base, number = base_name(recipe.base), "dtype=torch.bfloat16"
-    lines = ["import torch", "from diffusers import DiffusionPipeline", ""]
-    if recipe.lora is None:
-        return [*lines, f'pipeline = DiffusionPipeline.from_pretrained("THIS FOLDER", {number})']
-    if base == TOONS:
-        lines = ["from personae.diffusion.load import load_backbone", ""]
-        lines += [f'pipeline = load_backbone("{base}").pipeline']
-    else:
-        lines += [f'pipeline = DiffusionPipeline.from_pretrained("{base}", {number})']
-    return [*lines, 'pipeline.load_lora_weights("THIS FOLDER")']
-
-
-def _limits(recipe: Recipe) -> str:
+def _limits(recipe: Recipe, trained: Trained) -> str:
+    given = "nobody's face may be given as a reference" if trained.in_context else "draw nobody"
     text = (
         "## What it must not be used for\n\n"
-        "Pictures of real people without their consent: nobody's face may be given as a reference "
-        "who has not agreed to it. Nor to deceive about who did or said what, nor to recognize "
-        "people. A picture that it draws is no evidence of anything.\n"
+        f"Pictures of real people without their consent: {given} who has not agreed to it. Nor to "
+        "deceive about who did or said what, nor to recognize people. A picture that it draws is "
+        "no evidence of anything.\n"
     )
     if recipe.rewards is not None and recipe.rewards.faces.startswith("arcface"):
         text += (

@@ -26,6 +26,7 @@ __all__ = [
     "example_source",
     "prior_source",
     "sample_examples",
+    "taught_names",
     "validation_examples",
 ]
 
@@ -96,6 +97,13 @@ def prior_source(recipe: Recipe, backbone: Backbone) -> ExampleSource | None:
         return None
     sizes = data.sizes or limits.sizes
     return CastExamples(data.cast, sizes, recipe.seed, limits=limits, prior=True)
+
+
+def taught_names(source: ExampleSource) -> tuple[str, ...]:
+    """How the examples of a source name the subjects of a cast; none where it is no cast."""
+    if isinstance(source, WithoutReferences):
+        return taught_names(source.source)
+    return tuple(source.names.values()) if isinstance(source, CastExamples) else ()
 
 
 def cast_notes(recipe: Recipe, backbone: Backbone) -> list[str]:

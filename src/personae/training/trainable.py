@@ -11,7 +11,7 @@ from personae.diffusion.adapters import copy_adapter
 from personae.diffusion.backbone import Backbone
 from personae.diffusion.tokens import save_tokens, token_rows
 from personae.errors import RequestError
-from personae.training.card import base_name
+from personae.training.card_use import base_name
 from personae.training.recipe import Recipe
 from personae.training.saved import check_adapter
 
