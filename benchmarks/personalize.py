@@ -76,6 +76,7 @@ class Arm:
 
 
 INIT = {"init": "mean-shift", "gamma": 1.0, "layout": "planned"}
+NEGATIVE = {"guidance": 2.0, "negative": "{a} and {b}"}  # "a dog and a dog": bare nouns
 DREAMBOOTH = ("data.cast.mix=none",)
 CUT_MIX = ("data.cast.mix=cut_mix", "data.cast.seg_mix.backgrounds=['white']")
 INVERSION = ("data.cast.mix=none", "data.cache_text=false", "tokens.alone=true")  # no [lora]
@@ -86,6 +87,7 @@ ARMS: dict[str, Arm] = {
     "dreambooth": Arm("dreambooth", DREAMBOOTH),
     "dreambooth+regions": Arm("dreambooth", DREAMBOOTH, {"regions": True, "layout": "planned"}),
     "cut-mix": Arm("cut-mix", CUT_MIX),
+    "cut-mix, negative": Arm("cut-mix", CUT_MIX, NEGATIVE),
     "seg-mix": Arm("seg-mix"),
     "mudi": Arm("seg-mix", (), INIT),
     "mudi, no seg-mix": Arm("dreambooth", DREAMBOOTH, INIT),
