@@ -144,7 +144,7 @@ def size_of(choice: argparse.Namespace) -> tuple[int, int]:
 
 def steps_of(arm: Arm, choice: argparse.Namespace) -> int:
     """Of training: mixes have more to show the more subjects there are, single photos have not."""
-    return choice.steps * (1 if arm.run == "dreambooth" else choice.count - 1)
+    return choice.steps * (1 if arm.run == "dreambooth" else min(choice.count - 1, 3))
 
 
 def common(folder: Path, choice: argparse.Namespace) -> list[str]:
@@ -333,7 +333,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2)
     parser.add_argument("--scenes", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=800, help="Of two; thrice that of four.")
+    parser.add_argument("--steps", type=int, default=800, help="Of two.")
     parser.add_argument("--part", default="0/1")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--sheet", type=Path)
