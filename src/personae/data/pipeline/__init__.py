@@ -1,0 +1,1 @@
+"""Pipelines that make training sets: steps over shards, resumed, traceable, accounted for."""
