@@ -9,6 +9,7 @@ import typer
 
 from personae import __version__
 from personae.cli import commands
+from personae.cli.data import data
 from personae.cli.export import export
 from personae.cli.generate import generate
 from personae.cli.merge import merge
@@ -42,6 +43,7 @@ app.command()(select)
 app.command()(merge)
 app.command()(train)
 app.command()(serve)
+app.add_typer(data)
 
 
 def _version(wanted: bool) -> None:

@@ -28,6 +28,7 @@ __all__ = [
 
 _KEYS = ("id", "image", "prompt", "references")
 _MORE_KEYS = ("nouns", "kinds", "relation")
+_PASSED_KEYS = ("license", "consent", "sources", "task")  # of whoever made the file; not trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +198,8 @@ class ExampleFile:
     """Pictures listed in examples.jsonl: ``{"id", "image", "prompt", "references": [...]}`` a line.
 
     For rewards also ``"nouns": [...]``, ``"kinds": ["person", ...]`` and ``"relation": [0, "left
-    of", 1]``, places among the references.
+    of", 1]``, places among the references. ``license``, ``consent``, ``sources`` and ``task`` may
+    be told too; they say where an example is from, and nothing is trained on them.
 
     Paths are relative to the file and may not leave its folder. ``sizes`` are the (width, height)
     that pictures are brought to: the nearest in shape, scaled to cover it and cropped at the
@@ -308,7 +310,7 @@ def _read_lines(path: Path) -> tuple[list[_Line], tuple[str, ...]]:
 
 
 def _line(data: Any, folder: Path, where: str) -> _Line:
-    if not isinstance(data, dict) or not set(data) <= {*_KEYS, *_MORE_KEYS}:
+    if not isinstance(data, dict) or not set(data) <= {*_KEYS, *_MORE_KEYS, *_PASSED_KEYS}:
         raise DataError(
             f"{where}: expected an object with keys {list(_KEYS)}, and perhaps "
             f"{list(_MORE_KEYS)}; got {_keys(data)}"

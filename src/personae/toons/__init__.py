@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from personae.subjects.scene import Claim
+from personae.toons.clips import write_clips
 from personae.toons.files import (
     CastToon,
     write_cast,
@@ -42,6 +43,7 @@ __all__ = [
     "toon",
     "write_cast",
     "write_cast_scenes",
+    "write_clips",
     "write_places",
     "write_scenes",
 ]

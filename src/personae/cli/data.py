@@ -1,0 +1,109 @@
+"""The commands ``personae data ...``: pipelines that make training sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from personae.cli.commands import Json
+from personae.cli.output import print_json, print_table, progress_bar, say
+from personae.compute.workers import make_workers
+from personae.data.pair import PairTask, make_pairs
+from personae.data.pipeline.clips import Frames
+from personae.data.pipeline.pairs import Pairs
+from personae.data.pipeline.people import Faces
+from personae.data.pipeline.runner import Account
+
+__all__ = ["data", "pair", "print_account"]
+
+data = typer.Typer(
+    name="data",
+    help="Make training sets: pictures of several subjects, with references of each.",
+    no_args_is_help=True,
+)
+
+
+@data.command()
+def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
+    clips: Annotated[
+        Path, typer.Argument(help="Folder: ALBUM/CLIP/*.jpg or ALBUM/*.mp4; album.json has rights.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for what is made.")],
+    faces: Annotated[str, typer.Option("--faces", help="dlib, toons, arcface:FILE.")] = "dlib",
+    every_s: Annotated[float, typer.Option("--every", help="Of a video: seconds a frame.")] = 1.0,
+    least: Annotated[int, typer.Option("--least", help="People in a target.")] = 2,
+    most: Annotated[int, typer.Option("--most", help="People in a target.")] = 5,
+    same: Annotated[
+        float, typer.Option("--same", help="Least similarity of a reference to its person.")
+    ] = Pairs.same,
+    different: Annotated[
+        float, typer.Option("--different", help="Most similarity of two people of a target.")
+    ] = Pairs.different,
+    references: Annotated[int, typer.Option("--references", help="For each person.")] = 3,
+    least_px: Annotated[float, typer.Option("--least-px", help="Of a face.")] = Faces.least_px,
+    least_sharp: Annotated[float, typer.Option("--least-sharp", help="Of a face.")] = 0.0,
+    noun: Annotated[str, typer.Option("--noun", help="What everybody is called.")] = "person",
+    subject_words: Annotated[
+        str, typer.Option("--subject-words", help="How the model's prompts name a subject.")
+    ] = PairTask.subject_words,
+    require_license: Annotated[
+        bool, typer.Option("--require-license", help="What has none is dropped.")
+    ] = False,
+    licenses: Annotated[
+        list[str] | None, typer.Option("--license", help="The only ones that go on; again.")
+    ] = None,
+    blurred: Annotated[
+        bool, typer.Option("--blur-faces", help="Nobody can be known by the contact sheet.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes; 0 means one for each core.")
+    ] = 1,
+    json: Json = False,
+) -> None:
+    """Find pictures of several people, and other pictures of each of them (UMO); resumes."""
+    task = PairTask(
+        clips=clips,
+        out=out,
+        frames=Frames(every_s=every_s),
+        faces=Faces(eyes=faces, least_px=least_px, least_sharp=least_sharp),
+        pairs=Pairs(
+            eyes=faces,
+            least=least,
+            most=most,
+            same=same,
+            different=different,
+            references=references,
+        ),
+        licenses=tuple(licenses or ()),
+        require_license=require_license or bool(licenses),
+        subject_words=subject_words,
+        noun=noun,
+        workers=make_workers(workers),
+        blurred=blurred,
+    )
+    try:
+        with progress_bar("albums") as tell:
+            account = make_pairs(task, lambda step, done, total: tell(done, total))
+    except KeyboardInterrupt:
+        say("stopped; what was finished is kept, run the same command again to go on")
+        raise typer.Exit(130) from None
+    print_account(account, out, json)
+
+
+def print_account(account: Account, out: Path, json: bool) -> None:
+    """What became of everything, and where the result lies."""
+    if json:
+        print_json({"steps": account.as_json(), "out": str(out)})
+        return
+    rows = []
+    for step in account.steps:
+        reasons = [f"{count} {reason}" for reason, count in step.dropped.items()]
+        reasons += [f"{count} FAILED: {reason}" for reason, count in step.failed.items()]
+        rate = f"{step.items_per_second:.1f}" if step.seconds else "-"
+        counts = [str(step.num_in), str(step.num_out), f"{step.num_made} of {step.num_shards}"]
+        rows.append([step.name, *counts, rate, "; ".join(reasons)])
+    columns = ("step", "in", "out", "shards made now", "a second", "dropped and failed")
+    print_table("What became of everything", columns, rows)
+    say(f"{out / 'examples.jsonl'}; look at {out / 'contact_sheet.png'}")

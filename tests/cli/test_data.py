@@ -1,0 +1,43 @@
+"""``personae data pair`` from the outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from personae.cli import main
+from personae.toons import write_clips
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(item) for item in arguments])
+    return int(stopped.value.code or 0)
+
+
+def test_pair_says_what_became_of_everything(tmp_path: Path, capsys) -> None:
+    write_clips(tmp_path / "clips", albums=1, clips=3, frames=3)
+    asked = ("data", "pair", tmp_path / "clips", "--out", tmp_path / "out", "--faces", "toons")
+    more = ("--least-px", 12, "--noun", "toon", "--subject-words", "{noun}{index}", "--blur-faces")
+    assert run(*asked, *more) == 0
+    told = capsys.readouterr()
+    assert "frames" in told.out and "examples.jsonl" in told.err
+    lines = [json.loads(x) for x in (tmp_path / "out/examples.jsonl").read_text().splitlines()]
+    assert lines and lines[0]["prompt"].startswith("toon1")
+    assert run(*asked, *more, "--json") == 0
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert [step["name"] for step in steps] == ["frames", "faces", "pairs"]
+    assert all(step["num_made"] == 0 for step in steps), "nothing is made twice"
+
+
+def test_required_licenses_and_bad_requests(tmp_path: Path, capsys) -> None:
+    write_clips(tmp_path / "clips", albums=1, clips=2, frames=1)
+    asked = ("data", "pair", tmp_path / "clips", "--out", tmp_path / "out", "--faces", "toons")
+    assert run(*asked, "--license", "CC-BY-4.0", "--json") == 0
+    first = json.loads(capsys.readouterr().out)["steps"][0]
+    assert first["dropped"] == {"its license is not one of those required": 2}
+    assert run(*asked, "--subject-words", "someone") == 2
+    assert "expected {noun}" in capsys.readouterr().err
+    assert run("data", "pair", tmp_path / "none", "--out", tmp_path / "o") == 1
