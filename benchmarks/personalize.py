@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ from personae.toons import (
     Toon,
     identities,
     look_alike,
+    portrait,
     scene,
     toon,
     write_cast,
@@ -48,6 +50,7 @@ from personae.toons import (
 )
 from personae.training.finetune import finetune
 from personae.training.recipe import Recipe, read_recipe
+from personae.vision.toons import Examiner
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "mudi_toons.toml"
 AGAIN = RECIPE.with_name("mudi_toons_again.toml")
@@ -63,6 +66,7 @@ METRICS = (
     "strangers",
 )
 RESAMPLES = 2000
+APART = 0.5  # most similarity of portraits of two toons of three and more
 CHANGES = 3  # traits of a look-alike: the examiner takes one or two for the same toon
 
 
@@ -111,14 +115,31 @@ def arm_of(name: str) -> Arm:
 def members(kind: str, number: int, count: int) -> list[Toon]:
     """The toons of a cast: strangers to each other, or look-alikes of the first.
 
-    ``alike6`` are look-alikes that differ in six traits.
+    ``alike6`` are look-alikes that differ in six traits. Of three and more, each can be told from
+    every other by the examiner: success at toons that are one to it would say nothing.
     """
     start = 1000 * count + 10 * number
     first = toon(identities("test", 1, start)[0])
-    if kind.startswith("alike"):
-        changes = int(kind.removeprefix("alike") or CHANGES)
-        return [first, *(look_alike(first, start + place, changes) for place in range(1, count))]
-    return [first, *(toon(identities("test", 1, start + p)[0]) for p in range(1, count))]
+    if not kind.startswith("alike"):
+        return [first, *(toon(identities("test", 1, start + p)[0]) for p in range(1, count))]
+    changes = int(kind.removeprefix("alike") or CHANGES)
+    found = [first]
+    for seed in range(start + 1, start + 1000):
+        other = look_alike(first, seed, changes)
+        if count == 2 or all(likeness(one, other) <= APART for one in found):
+            found.append(other)
+        if len(found) == count:
+            break
+    return found
+
+
+@lru_cache(maxsize=4096)
+def likeness(first: Toon, second: Toon) -> float:
+    """The examiner's similarity of portraits of two toons, the mean of nine pairs."""
+    eyes = Examiner.load().eyes
+    rows = [[eyes.faces(portrait(one, k, 128).image, 1)[1][:1] for k in range(3)]
+            for one in (first, second)]  # fmt: skip
+    return float(eyes.embedder.similarity(*(torch.cat(row) for row in rows)).mean())
 
 
 def write_inputs(folder: Path, kind: str, number: int, choice: argparse.Namespace) -> None:
