@@ -2,73 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from personae.errors import RequestError, WorkError
-from personae.vision.language import KEY_VARIABLE, EndpointModel, Message
+from personae.vision.language import KEY_VARIABLE, EndpointModel, Message, RefusedError, Reply
 from personae.vision.language.endpoint import Patience
+from tests.vision.fake_endpoint import Endpoint, chat, dripping, serving, silent
 
 KEY = "sk-very-secret-key-0123456789"
 TALK = [Message("system", "Plan."), Message("user", "Where?")]
 QUICK = Patience(timeout_seconds=5, wait_seconds=1, max_wait_seconds=30)
-
-
-def chat(text) -> bytes:
-    return json.dumps({"choices": [{"message": {"content": text}}]}).encode()
-
-
-class Endpoint:
-    """Answers with each of ``script`` in turn, the last one again and again: (status, headers,
-    body), or a function of the handler."""
-
-    def __init__(self, *script) -> None:
-        self.script, self.asked = list(script), []
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                endpoint.asked.append((self.path, dict(self.headers), json.loads(body)))
-                turn = min(len(endpoint.asked), len(endpoint.script)) - 1
-                answer = endpoint.script[turn]
-                if callable(answer):
-                    answer(self)
-                    return
-                status, headers, content = answer
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-
-
-@contextmanager
-def serving(*script) -> Iterator[Endpoint]:
-    endpoint = Endpoint(*script)
-    thread = threading.Thread(target=endpoint.server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield endpoint
-    finally:
-        endpoint.server.shutdown()
-        thread.join()
-        endpoint.server.server_close()
 
 
 def asked(endpoint: Endpoint, patience: Patience = QUICK) -> tuple[str | Exception, list[float]]:
@@ -145,21 +92,6 @@ def test_what_may_pass_is_tried_again_and_then_given_up(bad) -> None:
     assert "planner-1" in str(found)
     assert waits == [1, 2, 4]
     assert len(endpoint.asked) == 4
-
-
-def silent(handler) -> None:
-    time.sleep(1.0)
-
-
-def dripping(handler) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    for _ in range(40):
-        try:
-            handler.wfile.write(b" ")
-        except OSError:
-            return
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("slow", [silent, dripping])
@@ -240,3 +172,44 @@ def test_a_wrong_address_is_refused_before_any_question(url: str) -> None:
 def test_the_name_says_where_and_what_but_no_key() -> None:
     for url in ("https://example.org/v1", "https://example.org/v1/chat/completions"):
         assert EndpointModel(url, "m").name == "m at https://example.org/v1"
+
+
+def test_pictures_stand_before_the_words_as_data_urls_and_may_have_a_seed_and_a_schema() -> None:
+    talk = [Message("system", "Judge."), Message("user", "What is it?", (b"first", b"second"))]
+    schema = {"type": "object", "properties": {}}
+    with serving((200, {}, chat("A cat.", model="judge-7b-awq"))) as endpoint:
+        model = EndpointModel(endpoint.url, "judge-7b", temperature=0.2, max_tokens=77)
+        assert model.reply(talk, seed=5, schema=schema) == Reply("A cat.", "judge-7b-awq")
+    body = endpoint.asked[0][2]
+    assert body["messages"][0] == {"role": "system", "content": "Judge."}
+    parts = body["messages"][1]["content"]
+    assert [part["type"] for part in parts] == ["image_url", "image_url", "text"]
+    urls = [part["image_url"]["url"] for part in parts[:2]]
+    assert urls == ["data:image/png;base64,Zmlyc3Q=", "data:image/png;base64,c2Vjb25k"]
+    assert parts[2]["text"] == "What is it?"
+    assert (body["temperature"], body["max_tokens"], body["seed"]) == (0.2, 77, 5)
+    assert body["response_format"]["json_schema"]["schema"] == schema
+
+
+def test_without_a_seed_or_a_schema_neither_is_sent() -> None:
+    with serving((200, {}, chat("Here."))) as endpoint:
+        assert asked(endpoint)[0] == "Here."
+    assert not {"seed", "response_format"} & set(endpoint.asked[0][2])
+
+
+@pytest.mark.parametrize(("status", "one_question"), [(400, True), (413, True), (422, True),
+                                                      (401, False), (404, False)])  # fmt: skip
+def test_a_refusal_says_whether_it_is_of_this_question_alone(status, one_question) -> None:
+    with serving((status, {}, b"no")) as endpoint:
+        found, _ = asked(endpoint)
+    assert isinstance(found, RefusedError) == one_question
+
+
+def test_a_key_that_is_echoed_is_taken_out_of_the_answer_but_a_placeholder_is_no_key(
+    monkeypatch,
+) -> None:
+    with serving((200, {}, chat(f"You sent {KEY}.", model=KEY))) as endpoint:
+        reply = EndpointModel(endpoint.url, "m").reply(TALK)
+        assert reply == Reply("You sent ***.", "***")
+        monkeypatch.setenv(KEY_VARIABLE, "e")
+        assert EndpointModel(endpoint.url, "m").reply(TALK).text == f"You sent {KEY}."

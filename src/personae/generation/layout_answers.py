@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from itertools import combinations
 from typing import Any, Never
 
@@ -13,12 +11,10 @@ from personae.generation.holding import overlap
 from personae.generation.planners import LayoutRequest
 from personae.generation.relation_words import OVERLAPPING, relations_of
 from personae.subjects.layout import Layout
+from personae.vision.language.json_answers import read_json_object
 
 __all__ = ["check_boxes", "read_answer"]
 
-_MOST_CHARACTERS = 20_000
-_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_FENCED = re.compile(r"\A```(?:json|JSON)?[ \t]*\n(.*?)\n?```\Z", re.DOTALL)
 _MIN_SIDE = 0.05
 # Of a box that its subject, at its own aspect, has to fill.
 _MIN_FILLED = 1 / 3
@@ -29,30 +25,13 @@ _MAX_OVERLAP = 0.25
 def read_answer(text: str, request: LayoutRequest) -> Layout:
     """The boxes of an answer, from back to front, checked by `check_boxes`.
 
-    Accepted is one JSON object and nothing else but white space around it; it may stand in one
-    code fence (three backticks, with or without ``json``), and a block ``<think>...</think>`` may
-    come before. Refused are other words, half an object, a key that comes twice, NaN, numbers that
-    are no numbers.
+    The answer is read by `read_json_object`: one JSON object, perhaps in a code fence, perhaps
+    after thoughts, and nothing else.
 
     Raises:
         DataError: a complaint, in words that a model can be told.
     """
-    if len(text) > _MOST_CHARACTERS:
-        _complain(f"the answer has {len(text)} characters; expected only a small JSON object")
-    text = _THOUGHTS.sub("", text, count=1).strip()
-    fenced = _FENCED.match(text)
-    text = fenced[1].strip() if fenced else text
-    if not text:
-        _complain("the answer is empty; expected one JSON object")
-    try:
-        data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except RecursionError:
-        _complain("the answer is nested too deep; expected one flat JSON object")
-    except ValueError as error:
-        _complain(f"the answer is not one JSON object alone ({error})")
-    if not isinstance(data, dict):
-        _complain(f"the answer is a JSON {type(data).__name__}; expected an object")
-    return check_boxes(data, request)
+    return check_boxes(read_json_object(text), request)
 
 
 def check_boxes(data: dict[str, Any], request: LayoutRequest) -> Layout:
@@ -122,18 +101,6 @@ def _check_overlap(layout: Layout, request: LayoutRequest) -> None:
                 f"boxes of {first!r} and {second!r} overlap by {shared / smaller:.0%} of the "
                 f"smaller one; expected at most {_MAX_OVERLAP:.0%}"
             )
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
-    if twice:
-        raise ValueError(f"the key {twice[0][:40]!r} comes {keys.count(twice[0])} times")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _brief(value: Any) -> str:

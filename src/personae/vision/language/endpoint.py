@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import json
 import os
@@ -9,14 +10,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from email.message import Message as HeaderMessage
 from http.client import HTTPException
 from typing import Any, Never
 
 from personae.errors import RequestError, WorkError
-from personae.vision.language.text_model import Message
+from personae.vision.language.text_model import Message, RefusedError, Reply
 
 __all__ = ["KEY_VARIABLE", "EndpointModel", "Patience"]
 
@@ -27,6 +28,10 @@ _PATH = "/chat/completions"
 _CHUNK = 65_536
 _BUSY = 429
 _HIDDEN = "***"
+# What is shorter is a placeholder of a local server ("x", "EMPTY"), and could be part of any word.
+_LEAST_SECRET = 8
+# Refusals of one question, by its content or its length; all others are about every question.
+_ABOUT_THE_QUESTION = {400, 413, 415, 422, 451}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +79,10 @@ class EndpointModel:
         url: base, such as ``https://HOST/v1``.
         model: its name at the endpoint.
         max_tokens: of an answer.
+        temperature: 0 asks for the likeliest answer.
         patience: how long and how often.
         sleep: waits so many seconds.
+        flag: how the user gave the address, for messages.
 
     Raises:
         RequestError: no http address, or one with a password or a query in it.
@@ -87,26 +94,40 @@ class EndpointModel:
         model: str,
         *,
         max_tokens: int = 1024,
+        temperature: float = 0.0,
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        flag: str = "--llm-url",
     ) -> None:
-        self._url = _checked_url(url)
+        self._url = _checked_url(url, flag)
         self.name = f"{model} at {self._url.removesuffix(_PATH)}"
-        self._model, self._max_tokens = model, max_tokens
+        self.max_tokens, self.temperature = max_tokens, temperature
+        self._model = model
         self._patience, self._sleep = patience or Patience(), sleep
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def complete(self, messages: Sequence[Message]) -> str:
-        """The next turn, at temperature 0.
+        """See `TextModel`."""
+        return self.reply(messages).text
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        *,
+        seed: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> Reply:
+        """See `SeeingModel`; seed and schema are sent where they are given.
 
         Raises:
             WorkError: no answer after all tries.
-            RequestError: the endpoint refuses the key, the model or the question.
+            RefusedError: the endpoint refuses this question.
+            RequestError: the endpoint refuses the key or the model.
         """
         patience, reason = self._patience, ""
         for number in range(patience.tries):
             try:
-                return self._content(self._asked(messages))
+                return self._read_reply(self._asked(messages, seed, schema))
             except _BusyError as error:
                 reason = str(error)
                 wait = error.wait_seconds
@@ -119,13 +140,22 @@ class EndpointModel:
             "is it running? the same command goes on where it stopped"
         )
 
-    def _asked(self, messages: Sequence[Message]) -> bytes:
-        body = {
+    def _asked(
+        self, messages: Sequence[Message], seed: int | None, schema: Mapping[str, Any] | None
+    ) -> bytes:
+        body: dict[str, Any] = {
             "model": self._model,
-            "messages": [asdict(message) for message in messages],
-            "temperature": 0,
-            "max_tokens": self._max_tokens,
+            "messages": [_turn(message) for message in messages],
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
         }
+        if seed is not None:
+            body["seed"] = seed
+        if schema is not None:
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": dict(schema), "strict": True},
+            }
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         key = os.environ.get(KEY_VARIABLE)
         if key:
@@ -169,40 +199,65 @@ class EndpointModel:
             told = error.read(500).decode("utf-8", "replace")
         except (OSError, HTTPException):
             told = ""
-        raise RequestError(
+        kind = RefusedError if error.code in _ABOUT_THE_QUESTION else RequestError
+        raise kind(
             f"{self.name}: refused with status {error.code} ({self._hidden(_brief(told))}); check "
             f"the address, the model's name and the key in {KEY_VARIABLE}"
         ) from None
 
-    def _content(self, body: bytes) -> str:
-        """The text of the first choice; nothing where it has none."""
+    def _read_reply(self, body: bytes) -> Reply:
+        """The text of the first choice, nothing where it has none, and who says that it spoke."""
         try:
-            content = json.loads(body)["choices"][0]["message"].get("content")
+            data = json.loads(body)
+            content = data["choices"][0]["message"].get("content")
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise _BusyError("an answer that is no chat completion") from None
         if content is not None and not isinstance(content, str):
             raise _BusyError("an answer whose content is no text")
-        return content or ""
+        served = data.get("model")
+        return Reply(
+            self._secret(content or ""),
+            self._secret(_brief(served)) if isinstance(served, str) else None,
+        )
 
     def _hidden(self, text: str) -> str:
         key = os.environ.get(KEY_VARIABLE)
         return text.replace(key, _HIDDEN) if key else text
 
+    def _secret(self, text: str) -> str:
+        """An answer without the key, should an endpoint echo it: answers are kept on disk."""
+        return (
+            self._hidden(text) if len(os.environ.get(KEY_VARIABLE, "")) >= _LEAST_SECRET else text
+        )
 
-def _checked_url(url: str) -> str:
+
+def _turn(message: Message) -> dict[str, Any]:
+    """A message as the endpoint wants it: plain text, or pictures and then the text."""
+    if not message.pictures:
+        return {"role": message.role, "content": message.content}
+    parts: list[dict[str, Any]] = [
+        {
+            "type": "image_url",
+            "image_url": {"url": f"data:image/png;base64,{base64.b64encode(item).decode()}"},
+        }
+        for item in message.pictures
+    ]
+    return {"role": message.role, "content": [*parts, {"type": "text", "text": message.content}]}
+
+
+def _checked_url(url: str, flag: str) -> str:
     try:
         parts = urllib.parse.urlsplit(url)
         odd = parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0
     except ValueError:
-        raise RequestError("--llm-url: this is no address; expected https://HOST/v1") from None
+        raise RequestError(f"{flag}: this is no address; expected https://HOST/v1") from None
     if odd:
         raise RequestError(
-            f"--llm-url {parts.scheme}://...: expected an address such as https://HOST/v1"
+            f"{flag} {parts.scheme}://...: expected an address such as https://HOST/v1"
         )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise RequestError(
-            "--llm-url: no name, password or query in the address; the key goes into "
-            f"{KEY_VARIABLE}"
+            f"{flag}: no name, password or query in the address; the key goes into {KEY_VARIABLE}"
         )
     return url.rstrip("/").removesuffix(_PATH) + _PATH
 
