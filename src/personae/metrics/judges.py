@@ -16,6 +16,9 @@ __all__ = ["JUDGES", "build_judge", "judgement_folder"]
 JUDGES = "endpoint, folder:PATH or toons"
 """The names that `build_judge` knows."""
 
+# Several pictures and many questions at once: longer than the planner of layouts is waited for.
+_TIMEOUT_SECONDS = 180.0
+
 
 def judgement_folder() -> Path:
     """Where judgements are kept, unless said otherwise: in the user's cache."""
@@ -41,7 +44,7 @@ def build_judge(
             read from the environment (``PERSONAE_LLM_KEY``) and written nowhere.
         model: its name at the endpoint.
         asking: how it is asked.
-        patience: how long and how often an endpoint is waited for.
+        patience: how long and how often an endpoint is waited for; None is 180 seconds, four times.
         device: where a folder's model computes.
         cache: where a model's answers are kept; None keeps none (see `judgement_folder`). What
             toons answer is never kept: it is quickly had, and could outlive the code it rests on.
@@ -83,7 +86,7 @@ def _endpoint(
         model,
         max_tokens=how.max_tokens,
         temperature=how.temperature,
-        patience=patience,
+        patience=patience or Patience(timeout_seconds=_TIMEOUT_SECONDS),
         flag="judge's address",
     )
     return ModelJudge(seeing, how)

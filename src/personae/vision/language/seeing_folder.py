@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Sequence
 from functools import cached_property
 from io import BytesIO
@@ -98,10 +99,11 @@ class SeeingFolderModel(FolderModel):
         return reader, placed.to(self._device).eval()
 
     def _processor(self) -> Any:
-        from transformers import AutoProcessor
+        import transformers
 
+        processors: Any = transformers.AutoProcessor
         try:
-            return AutoProcessor.from_pretrained(self._folder, local_files_only=True)
+            return processors.from_pretrained(self._folder, local_files_only=True)
         except ImportError:
             return _without_videos(self._folder)
 
@@ -121,10 +123,11 @@ def _without_videos(folder: Path) -> Any:
         ImportError: the family has none that can do without torchvision.
     """
     import transformers
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
+    families = importlib.import_module("transformers.models.auto.processing_auto")
+    image_processors: Any = transformers.AutoImageProcessor
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    name = PROCESSOR_MAPPING_NAMES.get(config.model_type)
+    name = families.PROCESSOR_MAPPING_NAMES.get(config.model_type)
     family = getattr(transformers, str(name), None)
     if family is None or "video_processor" not in family.get_attributes():
         raise ImportError("its processor needs torchvision; install it, or choose LLaVA or Gemma 3")
@@ -138,9 +141,7 @@ def _without_videos(folder: Path) -> Any:
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return Stills(
-        image_processor=transformers.AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True
-        ),
+        image_processor=image_processors.from_pretrained(folder, local_files_only=True),
         tokenizer=tokenizer,
         video_processor=None,
         chat_template=tokenizer.chat_template,
