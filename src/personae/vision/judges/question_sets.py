@@ -49,6 +49,7 @@ def psr_question(
     Without references it asks what the published program asks, intent by intent; with them it is
     the strict question, in which a subject that is another one is not aligned: the published one
     rewards the usual look of a noun where a reference looks unusual.
+    ``instruction`` is told as it stands: of a scene give its ``words``, not the prompt with braces.
 
     Raises:
         RequestError: another intent; ``position`` is measured by boxes, not judged.
