@@ -100,6 +100,7 @@ ARMS: dict[str, Arm] = {
     "fused": Arm("fused", (), INIT),
     "modular": Arm("modular", (), INIT),
     "mudi, best of 4": Arm("seg-mix", (), {**INIT, "best_of": 4}),
+    "mudi, best of 16": Arm("seg-mix", (), {**INIT, "best_of": 16}),
 }
 
 
