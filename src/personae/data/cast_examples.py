@@ -147,11 +147,12 @@ class CastExamples:
         self.subjects = {subject.id: subject for subject in read_whole_cast(path)}
         if not prior:
             require_tokens(list(self.subjects.values()), str(path))
-        if self._mixes:
+        if self.has_masks:
             self._require_masks()
 
     @property
-    def _mixes(self) -> bool:
+    def has_masks(self) -> bool:
+        """Are some of them mixes, which carry a mask?"""
         recipe = self.recipe
         return recipe.mix != "none" and recipe.probability > 0 and len(self.subjects) > 1
 
@@ -173,7 +174,7 @@ class CastExamples:
 
     def __getitem__(self, index: int) -> Example:
         rng = np.random.default_rng([self.seed, index, _SALT + self.prior])
-        if self._mixes and rng.random() < self.recipe.probability:
+        if self.has_masks and rng.random() < self.recipe.probability:
             pairs = self._chosen(rng)
             mixed = self.mixed(pairs, rng)
             words = self.words(mixed.prompt)
@@ -188,7 +189,7 @@ class CastExamples:
         Raises:
             RequestError: the cast has one subject, or mixes none.
         """
-        if not self._mixes:
+        if not self.has_masks:
             raise RequestError(
                 f"{self.path}: nothing to mix; expected two subjects or more, and data.cast.mix "
                 f"other than none; got {len(self.subjects)} and {self.recipe.mix!r}"

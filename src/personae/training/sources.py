@@ -48,7 +48,7 @@ class WithoutReferences:
     @staticmethod
     def bare(example: Example) -> Example:
         """The example without references, and without what is said of them."""
-        return Example(example.id, example.prompt, example.image, ())
+        return Example(example.id, example.prompt, example.image, (), mask=example.mask)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -56,8 +56,9 @@ class WithoutReferences:
         return tuple(getattr(self.source, "problems", ()))
 
     def settings(self) -> Mapping[str, Any]:
-        """See `ExampleSource`."""
-        return {**self.source.settings(), "references": "none"}
+        """See `ExampleSource`; stores that lost their masks are made anew."""
+        masks = {"masks": "kept"} if getattr(self.source, "has_masks", False) else {}
+        return {**self.source.settings(), "references": "none", **masks}
 
 
 def example_source(recipe: Recipe, backbone: Backbone) -> ExampleSource:
