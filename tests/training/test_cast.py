@@ -234,6 +234,10 @@ def test_what_does_not_go_with_tokens(cast: Path, make_recipe: MakeRecipe, tmp_p
         recipe_of(make_recipe, cast, tmp_path, tokens={"alone": True})
     with pytest.raises(DataError, match=r"\[data\.cast\]"):
         make_recipe(tokens={"alone": True})
+    whole: dict[str, Any] = {"lora": None, "training": {"train_text_encoder": True}}
+    with pytest.raises(DataError, match=r"train_text_encoder: expected false .*\[tokens\]"):
+        recipe_of(make_recipe, cast, tmp_path, tokens={"alone": True}, **whole)
+    assert recipe_of(make_recipe, cast, tmp_path, **whole).tokens is None
 
 
 def test_an_adapter_on_top_of_another_and_both_as_one(

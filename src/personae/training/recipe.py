@@ -10,6 +10,7 @@ from typing import Any, Literal
 from personae.config import apply_settings, as_data, build_config, flatten, read_toml
 from personae.diffusion.quantize import Quantize
 from personae.errors import DataError, RequestError
+from personae.training.contradictions import check_objective, check_savings, check_tokens
 from personae.training.data_recipe import DataRecipe, ToonsRecipe
 from personae.training.grpo_recipe import GrpoRecipe, check_grpo
 from personae.training.objective import ObjectiveRecipe, Times
@@ -226,15 +227,11 @@ class Recipe:
             )
         if self.grpo is not None:
             check_grpo(self.grpo, self.training, adapter=self.lora is not None)
-        if self.objective.looks_back and self.lora is None:
-            raise RequestError(
-                "objective: dco_beta and kl_weight compare with the model before its adapter; add "
-                "a section [lora]"
-            )
         if self.rewards is not None and self.data.cast is not None:
             raise RequestError("data.cast: a cast is learned by its photos; rewards need examples")
-        _check_tokens(self)
-        _check_savings(self)
+        check_objective(self)
+        check_tokens(self)
+        check_savings(self)
         check_sharding(self)
 
     @property
@@ -242,36 +239,6 @@ class Recipe:
         """Are priors learned beside the examples, as many a step?"""
         cast, weight = self.data.cast, self.objective.prior_weight
         return cast is not None and cast.prior is not None and weight > 0
-
-
-def _check_tokens(recipe: Recipe) -> None:
-    if recipe.tokens is None:
-        return
-    if recipe.data.cast is None:
-        raise RequestError("tokens: whose? they are those of a cast; add a section [data.cast]")
-    if recipe.tokens.alone != (recipe.lora is None):
-        raise RequestError(
-            "tokens.alone: expected either no section [lora], or alone = false beside one; got "
-            f"alone = {str(recipe.tokens.alone).lower()}"
-        )
-    if recipe.data.cache_text:
-        raise RequestError("data.cache_text: the tokens' meaning changes in every step; drop one")
-
-
-def _check_savings(recipe: Recipe) -> None:
-    """Do the options that save memory fit the rest?"""
-    training, cached = recipe.training, recipe.data.cache_text
-    if training.quantize != "no" and recipe.lora is None:
-        raise RequestError("training.quantize: only a frozen base can be; add a section [lora]")
-    if training.offload_text_encoder and not cached:
-        raise RequestError(
-            "training.offload_text_encoder: every step embeds prompts; set data.cache_text to true"
-        )
-    if cached and training.train_text_encoder:
-        raise RequestError(
-            "data.cache_text: with train_text_encoder, what prompts are embedded to changes in "
-            "every step; set one of them to false"
-        )
 
 
 def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:

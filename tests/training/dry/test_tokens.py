@@ -151,3 +151,12 @@ def test_a_cast_without_tokens_or_that_is_not_there(tiny: Path, cast: Path, tmp_
     run = dry_run(write_recipe(tmp_path, tiny, tmp_path / "none", "[tokens]\n"), tmp_path / "run")
     assert wheres(run) == ["data.cast"]
     assert run.memory is None
+
+
+def test_a_text_encoder_that_tokens_alone_would_not_train(
+    tiny: Path, cast: Path, tmp_path: Path
+) -> None:
+    path = write_recipe(tmp_path, tiny, cast, "train_text_encoder = true\n[tokens]\n")
+    run = dry_run(path, tmp_path / "run")
+    assert wheres(run) == ["training.train_text_encoder"]
+    assert "expected false with a section [tokens]" in str(run.mistakes[0])
