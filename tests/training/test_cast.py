@@ -240,6 +240,23 @@ def test_what_does_not_go_with_tokens(cast: Path, make_recipe: MakeRecipe, tmp_p
     assert recipe_of(make_recipe, cast, tmp_path, **whole).tokens is None
 
 
+@pytest.mark.parametrize("method", ["rerefl", "grpo"])
+@pytest.mark.parametrize(
+    "objective", [{"dco_beta": 9.0}, {"kl_weight": 0.5}, {"soft_alpha": 0.5}, {"prior_weight": 2.0}]
+)
+def test_rewards_go_with_plain_flow_matching_alone(
+    make_recipe: MakeRecipe, method: str, objective: dict[str, float]
+) -> None:
+    sections: dict[str, Any] = {"rewards": {}, "lora": {"rank": 2}}
+    told = {method: {"prompts": 2} if method == "grpo" else {}}
+    for name, value in objective.items():
+        came = f"got {name} = {value:g}; remove"
+        with pytest.raises(DataError, match=rf"the defaults with \[{method}\].*{came}"):
+            make_recipe(**sections, **told, objective=objective)
+    plain = {name: getattr(ObjectiveRecipe(), name) for name in objective}
+    assert make_recipe(**sections, **told, objective=plain).objective == ObjectiveRecipe()
+
+
 def test_an_adapter_on_top_of_another_and_both_as_one(
     cast: Path, make_recipe: MakeRecipe, tmp_path: Path, backbone: Backbone
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from personae.errors import RequestError
@@ -11,13 +12,29 @@ if TYPE_CHECKING:
 
 __all__ = ["check_objective", "check_savings", "check_tokens"]
 
+_INSTEAD = {
+    "rerefl": "to hold on to the model before, set rerefl.penalty",
+    "grpo": "to hold on to the model before, set grpo.kl",
+}
+
 
 def check_objective(recipe: Recipe) -> None:
     """Is there what the objective asks for?
 
     Raises:
-        RequestError: no adapter, below which the model before could be.
+        RequestError: rewards, beside which examples count by plain flow matching alone; or no
+            adapter, below which the model before could be.
     """
+    objective, plain = asdict(recipe.objective), asdict(type(recipe.objective)())
+    method = "rerefl" if recipe.rerefl is not None else "grpo"
+    wrong = {name: value for name, value in objective.items() if value != plain[name]}
+    if wrong and recipe.rewards is not None:
+        came = ", ".join(f"{name} = {value:g}" for name, value in wrong.items())
+        hint = f"; {_INSTEAD[method]}" if recipe.objective.looks_back else ""
+        raise RequestError(
+            f"objective: expected the defaults with [{method}], beside which examples count by "
+            f"plain flow matching; got {came}; remove them{hint}"
+        )
     if recipe.objective.looks_back and recipe.lora is None:
         raise RequestError(
             "objective: dco_beta and kl_weight compare with the model before its adapter; add "

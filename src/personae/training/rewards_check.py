@@ -78,6 +78,11 @@ def _silent(recipe: Recipe) -> Iterator[Finding]:
         yield Remark(f"samples.every {recipe.samples.every} is more than all {steps} steps")
     if wanted.examine_every and (wanted.examiner is None or recipe.rewards is None):
         yield Remark("validation.examine_every does nothing without an examiner and rewards")
+    objective, cast = recipe.objective, recipe.data.cast
+    if objective.soft_alpha < 1 and (cast is None or not cast.probability or cast.mix == "none"):
+        yield Remark("objective.soft_alpha does nothing without a cast that is mixed: no masks")
+    if objective.prior_weight not in (0, 1) and (cast is None or cast.prior is None):
+        yield Remark("objective.prior_weight does nothing without data.cast.prior")
 
 
 def check_rewards(recipe: Recipe) -> Iterator[Finding]:

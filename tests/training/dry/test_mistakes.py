@@ -115,6 +115,12 @@ def test_all_mistakes_at_once(tiny: Path, tmp_path: Path) -> None:
         (["data.toons.count=0"], "data.toons", "count 1 or more"),
         (["training.trackers=['x']"], "training.trackers", "tensorboard"),
         (["training.quantize=nf4"], "training.quantize", "nf4"),
+        (["objective.kl_weight=0.5"], "objective.kl_weight", "set rerefl.penalty"),
+        (
+            ["objective.dco_beta=9.0", "objective.soft_alpha=0.0"],
+            "objective",
+            "0, dco_beta = 9; rem",
+        ),
     ],
 )
 def test_one_mistake_is_found(
@@ -265,6 +271,7 @@ def test_the_reader_and_the_check_agree(recipe: Path) -> None:
         "grpo.group=4",
         "validation.best_by=reward",
         "training.offload_text_encoder=true",
+        "objective.dco_beta=9.0",
     ):
         try:
             read_recipe(recipe, [setting])

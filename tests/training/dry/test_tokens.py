@@ -160,3 +160,17 @@ def test_a_text_encoder_that_tokens_alone_would_not_train(
     run = dry_run(path, tmp_path / "run")
     assert wheres(run) == ["training.train_text_encoder"]
     assert "expected false with a section [tokens]" in str(run.mistakes[0])
+
+
+def test_what_does_nothing_without_mixes_or_priors(tiny: Path, cast: Path, tmp_path: Path) -> None:
+    more = "[lora]\nrank = 2\n[objective]\nsoft_alpha = 0.5\nprior_weight = 2.0\n"
+    path = write_recipe(tmp_path, tiny, cast, more)
+    for settings, names in (
+        ([], ["objective.prior_weight"]),
+        ([f"data.cast.prior={cast}"], []),
+        (["data.cast.mix=none"], ["objective.soft_alpha", "objective.prior_weight"]),
+    ):
+        run = dry_run(path, tmp_path / "run", settings)
+        assert not run.mistakes
+        said = [item.text.partition(" does nothing")[0] for item in run.remarks]
+        assert [name for name in said if name.startswith("objective")] == names
