@@ -71,6 +71,8 @@ def test_muon_gets_hidden_matrices_and_adamw_the_rest() -> None:
         "denoiser.blocks.0.norm_q.weight": nn.Parameter(random(4)),
         "denoiser.double_stream_modulation_img.linear.weight": nn.Parameter(random(4, 4)),
         "denoiser.proj_out.weight": nn.Parameter(random(4, 4)),
+        "tokens.text_encoder": nn.Parameter(random(4, 4)),
+        "tokens.1.clip_l": nn.Parameter(random(4, 4)),
     }
     optimizers = make_optimizers(params, OptimizerRecipe(name="muon", lr=0.1, weight_decay=0.3))
     owners = {id(p): (o, g) for o in optimizers for g in o.param_groups for p in g["params"]}

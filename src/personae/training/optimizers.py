@@ -26,8 +26,9 @@ __all__ = [
 ]
 
 # Matrices that face the outside (tokens, latents, time) or scale whole blocks, by diffusers' and
-# transformers' names: Muon's source leaves those to AdamW.
+# transformers' names: Muon's source leaves those to AdamW, and so rows of learned tokens.
 _OUTWARD = ("embed", "proj_out", "norm_out", "lm_head", "modulation")
+_TOKENS = "tokens."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,8 @@ def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
     >>> is_hidden_matrix("blocks.0.to_q.weight", weight), is_hidden_matrix("x_embedder.w", weight)
     (True, False)
     """
-    return parameter.ndim == 2 and not any(part in name for part in _OUTWARD)
+    is_outward = name.startswith(_TOKENS) or any(part in name for part in _OUTWARD)
+    return parameter.ndim == 2 and not is_outward
 
 
 def make_optimizers(params: Mapping[str, nn.Parameter], recipe: OptimizerRecipe) -> list[Optimizer]:

@@ -65,7 +65,7 @@ def trained_numbers(recipe: Recipe, base: Base) -> TrainedNumbers:
         layers=len(layers),
         tensors=2 * len(layers) + len(widths),
         words=words,
-        hidden=inner + tokens,
+        hidden=inner,
     )
 
 
