@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from personae.compute.runs import make_folder, write_atomic
 from personae.diffusion.backbone import Backbone
 from personae.diffusion.folder import read_safetensors_header, read_safetensors_metadata
+from personae.diffusion.new_words import pieces_of, require_new_word
 from personae.errors import RequestError, WeightsError
 
 __all__ = [
@@ -35,7 +36,10 @@ __all__ = [
 
 TOKENS_FILE = "learned_embeds.safetensors"  # what load_textual_inversion looks for
 _ONE = "text_encoder"
-_TWO = ("clip_l", "clip_g")  # diffusers' names, where there are two text encoders
+# Diffusers' names, where there are two text encoders: of SDXL's, and of FLUX.1's in its
+# examples/advanced_diffusion_training/train_dreambooth_lora_flux_advanced.py.
+_CLIP, _SECOND_CLIP, _T5 = "clip_l", "clip_g", "t5"
+_FORMERLY = {_T5: _SECOND_CLIP}  # our own files of FLUX.1 before
 _OLD_END = 2  # what the configuration of such a CLIP says
 
 
@@ -58,11 +62,6 @@ class _Part:
     def width(self) -> int:
         """Numbers a token."""
         return int(next(self.table.parameters()).shape[-1])
-
-    def ids(self, text: str) -> list[int]:
-        """As inside a prompt: after a space, without what stands around a prompt."""
-        made: list[int] = self.tokenizer(f" {text}", add_special_tokens=False)["input_ids"]
-        return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +106,7 @@ def add_tokens(backbone: Backbone, tokens: Mapping[str, str]) -> dict[str, nn.Pa
 
     Returns:
         The rows to be trained, (len(tokens), D) float32, by text encoder: ``text_encoder``, or
-        ``clip_l`` and ``clip_g`` where there are two.
+        ``clip_l`` and ``clip_g``, or ``t5`` in its place, where there are two.
 
     Raises:
         RequestError: no token, one that is no word, or one that the tokenizer knows: to give
@@ -117,31 +116,19 @@ def add_tokens(backbone: Backbone, tokens: Mapping[str, str]) -> dict[str, nn.Pa
     """
     parts = _parts(backbone)
     for token, noun in tokens.items():
-        _require_new_word(parts, token, noun)
+        require_new_word([part.tokenizer for part in parts], token, noun)
     if not tokens:
         raise RequestError("no token: expected at least one, with its noun")
     first = {part.key: torch.stack([_meaning(part, n) for n in tokens.values()]) for part in parts}
     return _attach(backbone, parts, dict(tokens), first)
 
 
-def _require_new_word(parts: list[_Part], token: str, noun: str) -> None:
-    if not token or any(letter.isspace() or letter in "{}" for letter in token):
-        raise RequestError(f"token {token!r}: expected one word, without spaces and braces")
-    if not noun.strip():
-        raise RequestError(f"token {token!r}: expected a noun that it begins as, such as girl")
-    for part in parts:
-        if token in part.tokenizer.get_vocab() or len(part.ids(token)) == 1:
-            raise RequestError(
-                f"token {token!r}: the tokenizer knows this word already, and its meaning would "
-                f"change in every prompt; take one that it does not know, such as {token + '_1'!r}"
-            )
-
-
 def _meaning(part: _Part, noun: str) -> Tensor:
     """(D,) float32: the mean of the embeddings of a noun's tokens."""
     table = part.table
     with torch.no_grad():
-        rows: Tensor = table(torch.tensor(part.ids(noun), device=_device(table)))
+        ids = torch.tensor(pieces_of(part.tokenizer, noun), device=_device(table))
+        rows: Tensor = table(ids)
     return rows.float().mean(dim=0)
 
 
@@ -214,9 +201,10 @@ def save_tokens(
 
     With one text encoder it holds a (1, D) tensor a token, under its name: a folder with one
     token loads with ``pipeline.load_textual_inversion(folder)``, of several each
-    ``{token: tensor}`` does. With two it holds ``clip_l`` and ``clip_g``, (tokens, D) each, as
-    SDXL's are passed around: ``load_textual_inversion(held["clip_l"], token=[...])``. The header
-    holds ``nouns``, JSON of word to noun in order, and what ``metadata`` says (base model ...).
+    ``{token: tensor}`` does. With two it holds ``clip_l`` and ``clip_g`` (SDXL) or ``t5``
+    (FLUX.1), (tokens, D) each, as those are passed around:
+    ``load_textual_inversion(held["clip_l"], token=[...])``. The header holds ``nouns``, JSON of
+    word to noun in order, and what ``metadata`` says (base model ...).
 
     Raises:
         RequestError: there is no learned token.
@@ -261,7 +249,7 @@ def load_tokens(backbone: Backbone, source: str | Path) -> list[str]:
     parts = _parts(backbone)
     nouns, rows = _read(path, load_file(path), parts)
     for token in nouns:
-        _require_new_word(parts, token, token)
+        require_new_word([part.tokenizer for part in parts], token, token)
     for values in _attach(backbone, parts, nouns, rows).values():
         values.requires_grad_(False)
     return list(nouns)
@@ -277,7 +265,8 @@ def _read(
             nouns = dict(told or dict.fromkeys(held, ""))
             rows = {_ONE: torch.stack([held[token].reshape(-1) for token in nouns])}
         else:
-            nouns, rows = dict(told), {part.key: held[part.key] for part in parts}
+            nouns = dict(told)
+            rows = {part.key: held[_stored_as(part.key, held)] for part in parts}
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise WeightsError(
             f"{path}: expected a row a token for {len(parts)} text encoders ({error}); "
@@ -293,12 +282,17 @@ def _read(
     return nouns, rows
 
 
+def _stored_as(key: str, held: Mapping[str, Tensor]) -> str:
+    """The name in a file, which may be one of before."""
+    return key if key in held else _FORMERLY.get(key, key)
+
+
 def token_pieces(backbone: Backbone, token: str) -> int:
     """Into how many pieces a word is split inside a prompt, at the most by any tokenizer.
 
     A name of several pieces is learned worse than one: its pieces stand in other words too.
     """
-    return max(len(part.ids(token)) for part in _parts(backbone))
+    return max(len(pieces_of(part.tokenizer, token)) for part in _parts(backbone))
 
 
 def _parts(backbone: Backbone) -> list[_Part]:
@@ -306,9 +300,10 @@ def _parts(backbone: Backbone) -> list[_Part]:
     first = _Part(_ONE, pipeline.tokenizer, pipeline.text_encoder, "tokenizer")
     if getattr(pipeline, "tokenizer_2", None) is None:
         return [first]
+    other = _T5 if pipeline.text_encoder_2.config.model_type == "t5" else _SECOND_CLIP
     return [
-        _Part(_TWO[0], pipeline.tokenizer, pipeline.text_encoder, "tokenizer"),
-        _Part(_TWO[1], pipeline.tokenizer_2, pipeline.text_encoder_2, "tokenizer_2"),
+        _Part(_CLIP, pipeline.tokenizer, pipeline.text_encoder, "tokenizer"),
+        _Part(other, pipeline.tokenizer_2, pipeline.text_encoder_2, "tokenizer_2"),
     ]
 
 
