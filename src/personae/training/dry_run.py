@@ -37,6 +37,7 @@ from personae.training.recipe_check import (
     read_whole,
 )
 from personae.training.rewards_check import check_method, check_rewards
+from personae.training.words_check import check_words
 from personae.training.work import Work, step_flops
 from personae.training.written import disk_needs
 
@@ -113,6 +114,7 @@ def dry_run(path: Path, out: Path, settings: Sequence[str] = (), *, resume: bool
     device, told = find_device(recipe)
     found += [*told, *check_machine(recipe, device), *check_method(recipe)]
     found += [*check_rewards(recipe), *check_folder(recipe, out, resume)]
+    found += [] if base is None else check_words(recipe)
     return _needs(path, recipe, out, _Known(base, data, device), found)
 
 
