@@ -219,8 +219,39 @@ def test_tokens_beside_an_adapter(
     pipeline = loaded(text, folder, base)
     assert pipeline.get_active_adapters()
     assert len(pipeline.tokenizer(" olis", add_special_tokens=False)["input_ids"]) == 1
+    beside = folder.parent / "tokens"
+    side = text_of(beside)
+    by_heart(side, names)
+    assert f"# Learned tokens for {base.name}" in side
+    assert "learned together with the adapter in the folder `adapter`" in side
+    assert {"textual_inversion"} == {"textual_inversion", "lora"} & set(head_of(side)["tags"])
+    assert '--adapter "THE FOLDER adapter BESIDE THIS ONE" --tokens "THIS FOLDER"' in side
+    assert len(side) < len(text), "a short one"
+    assert same_weights(loaded(side, beside, base), pipeline)
     if kind == "klein":
+        assert command(side, beside, base) == command(text, folder, base)
         assert names[0] in draw(command(text, folder, base), cast, tmp_path)["prompt"]
+
+
+def same_weights(one: Any, other: Any) -> bool:
+    """Of everything that is trained, and with the same words."""
+    words = "olis hta girl"
+    assert one.tokenizer(words)["input_ids"] == other.tokenizer(words)["input_ids"]
+    parts = [
+        (getattr(one, name).state_dict(), getattr(other, name).state_dict())
+        for name in ("transformer", "unet", "text_encoder")
+        if hasattr(one, name)
+    ]
+    learned = [
+        [
+            row
+            for held in getattr(made.text_encoder, "personae_tokens", [])
+            for row in held.rows.items()
+        ]
+        for made in (one, other)
+    ]
+    parts += [(dict(learned[0]), dict(learned[1]))]
+    return all(torch.equal(v, theirs[k]) for ours, theirs in parts for k, v in ours.items())
 
 
 def test_an_adapter_on_top_of_another(
@@ -240,8 +271,29 @@ def test_an_adapter_on_top_of_another(
     for name, value in lora_parameters(made).items():
         assert torch.equal(held[name.replace(".default.", ".default_0.")], value)
     assert names[0] in draw(command(text, folder, tiny), cast, tmp_path)["prompt"]
+    both = folder.parent / "together"
+    side = text_of(both)
+    by_heart(side, names)
+    assert "# Two adapters as one for klein" in side
+    assert "This is the adapter in the folder `adapter`, beside this one, and the one that" in side
+    assert "lora" in head_of(side)["tags"] and "on top of another" not in side
+    assert same_weights(loaded(side, both, tiny), loaded(text, folder, tiny))
+    assert command(side, both, tiny) == command(text, folder, tiny)
     upper = text_of(first)
     assert "together" not in upper and "on top of another" not in upper
+    assert [path.parent.name for path in first.parent.glob("*/README.md")] == ["adapter"]
+
+
+def test_tokens_and_an_adapter_on_top_of_another(run: Run, tiny: Path, names: list[str]) -> None:
+    first = run("first", lora={"rank": 2})
+    told = {"lora": {"rank": 3, "under": str(first)}, "tokens": {"alone": False}}
+    folder = run("second", **told)
+    cards = {path.parent.name: path.parent for path in folder.parent.glob("*/README.md")}
+    assert set(cards) == {"adapter", "tokens", "together"}
+    made = [loaded(text_of(place), place, tiny) for place in cards.values()]
+    assert same_weights(made[0], made[1]) and same_weights(made[0], made[2])
+    for place in cards.values():
+        by_heart(text_of(place), names)
 
 
 def test_examples_without_references(make_recipe: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,15 @@ from personae.config import as_data, as_toml
 from personae.diffusion.load import TOONS
 from personae.diffusion.lora import COMFY_FILE
 from personae.toons import checkpoint_folder
-from personae.training.card_use import Trained, base_name, how_to_use, what_it_is
+from personae.training.card_use import (
+    ADAPTER,
+    TOGETHER,
+    TOKENS,
+    Trained,
+    base_name,
+    how_to_use,
+    what_it_is,
+)
 from personae.training.history import read_history, validation_of
 from personae.training.recipe import Recipe
 from personae.training.rewards.recipe import REWARDS
@@ -25,7 +34,7 @@ from personae.training.sources import taught_names
 if TYPE_CHECKING:
     from personae.training.session import Session
 
-__all__ = ["card", "method_of", "write_card"]
+__all__ = ["card", "card_beside", "method_of", "write_card"]
 
 _LICENSES = {
     "black-forest-labs/FLUX.2-klein-4B": "apache-2.0",
@@ -36,7 +45,7 @@ _EYES = ("faces", "detector", "embedder")
 
 
 def write_card(session: Session, folder: Path, look: Mapping[str, Any] | None = None) -> Path:
-    """Write the card of weights that were just saved.
+    """Write the card of weights that were just saved, and those of the folders beside them.
 
     Args:
         session: the run.
@@ -46,7 +55,18 @@ def write_card(session: Session, folder: Path, look: Mapping[str, Any] | None = 
     """
     trained = _trained(session, folder, look)
     write_atomic(folder / "README.md", card(session.recipe, trained))
+    for name in _beside(session.recipe):
+        text = card_beside(session.recipe, replace(trained, here=name, has_comfy=False))
+        write_atomic(folder.parent / name / "README.md", text)
     return folder / "README.md"
+
+
+def _beside(recipe: Recipe) -> list[str]:
+    """Folders that are saved beside an adapter."""
+    if recipe.lora is None:
+        return []
+    tokens = [TOKENS] if recipe.tokens is not None else []
+    return [*tokens, TOGETHER] if recipe.lora.under is not None else tokens
 
 
 def _trained(session: Session, folder: Path, look: Mapping[str, Any] | None) -> Trained:
@@ -82,7 +102,7 @@ def card(recipe: Recipe, trained: Trained) -> str:
     """The card's text."""
     parts = [
         _head(recipe, trained),
-        f"# {_title(recipe)}\n",
+        f"# {_title(recipe, trained)}\n",
         f"{what_it_is(recipe, trained)} {_how_trained(recipe, trained)}\n",
         "## Use\n",
         *how_to_use(recipe, trained),
@@ -91,6 +111,20 @@ def card(recipe: Recipe, trained: Trained) -> str:
         *_reached(trained),
         "## Recipe, in full\n",
         f"```toml\n{as_toml(_without_folders(as_data(recipe))).strip()}\n```\n",
+    ]
+    return "\n".join(parts)
+
+
+def card_beside(recipe: Recipe, trained: Trained) -> str:
+    """The short card of a folder beside an adapter: what it is, how it is loaded."""
+    parts = [
+        _head(recipe, trained),
+        f"# {_title(recipe, trained)}\n",
+        f"{what_it_is(recipe, trained)}\n",
+        "## Use\n",
+        *how_to_use(recipe, trained),
+        _limits(recipe, trained),
+        f"How it was trained, and what it reached, stands in the card of `{ADAPTER}`.\n",
     ]
     return "\n".join(parts)
 
@@ -115,7 +149,7 @@ def _without_folders(data: Any) -> Any:
 def _head(recipe: Recipe, trained: Trained) -> str:
     """The metadata, as YAML; JSON texts are YAML texts."""
     tags = ["personae", "flow-matching", "multi-subject", "subject-driven"]
-    tags += ["lora"] if recipe.lora is not None else []
+    tags += ["lora"] if recipe.lora is not None and trained.here != TOKENS else []
     tags += ["textual_inversion"] if recipe.tokens is not None else []
     tags += ["reinforcement-learning"] if recipe.rewards is not None else []
     is_whole = recipe.lora is None and recipe.tokens is None
@@ -144,9 +178,11 @@ def _license(base: str) -> str:
     return told[1] if told else "other"
 
 
-def _title(recipe: Recipe) -> str:
+def _title(recipe: Recipe, trained: Trained) -> str:
     base = base_name(recipe.base)
-    if recipe.tokens is not None and recipe.tokens.alone:
+    if trained.here == TOGETHER:
+        return f"Two adapters as one for {base}, by {method_of(recipe)}"
+    if trained.here == TOKENS or (recipe.tokens is not None and recipe.tokens.alone):
         return f"Learned tokens for {base}, by {method_of(recipe)}"
     if recipe.lora is None:
         return f"{base}, trained further by {method_of(recipe)}"

@@ -12,10 +12,18 @@ from personae.diffusion.lora import COMFY_FILE
 from personae.diffusion.tokens import TOKENS_FILE
 from personae.training.recipe import Recipe
 
-__all__ = ["Trained", "base_name", "how_to_use", "what_it_is"]
+__all__ = [
+    "ADAPTER",
+    "TOGETHER",
+    "TOKENS",
+    "Trained",
+    "base_name",
+    "how_to_use",
+    "what_it_is",
+]
 
-_HERE = "THIS FOLDER"
-_BESIDE = "THE FOLDER {name} BESIDE THIS ONE"
+ADAPTER, TOGETHER, TOKENS = "adapter", "together", "tokens"
+"""Folders that lie beside each other; each has a card of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +42,7 @@ class Trained:
         in_context: was it shown references?
         names: how a prompt names the subjects of a cast that it learned.
         reads_tokens: does diffusers read learned tokens as we do?
+        here: name of the folder that the card lies in, where it is one beside the adapter.
     """
 
     step: int
@@ -47,6 +56,7 @@ class Trained:
     in_context: bool = True
     names: tuple[str, ...] = ()
     reads_tokens: bool = False
+    here: str | None = None
 
 
 def base_name(text: str) -> str:
@@ -76,12 +86,27 @@ def what_it_is(recipe: Recipe, trained: Trained) -> str:
         text = "Pictures of what a prompt says; no reference picture is needed."
     if recipe.tokens is not None and recipe.tokens.alone:
         text += " These are the embeddings of new words; the model is as it was."
-    if recipe.lora is not None and recipe.lora.under is not None:
-        text += (
-            " This adapter lies on top of another and is not to be used without it: the folder "
-            "`together`, beside this one, holds both as one and is what to load."
+    return text + _how_it_lies(recipe, trained)
+
+
+def _how_it_lies(recipe: Recipe, trained: Trained) -> str:
+    """What belongs together, where there is more than one folder."""
+    if trained.here == TOKENS:
+        return (
+            " These are the embeddings of new words, learned together with the adapter in the "
+            f"folder `{ADAPTER}`, beside this one; neither is to be used without the other."
         )
-    return text
+    if trained.here == TOGETHER:
+        return (
+            f" This is the adapter in the folder `{ADAPTER}`, beside this one, and the one that it "
+            "lies on top of, as one: what to load in their place."
+        )
+    if recipe.lora is not None and recipe.lora.under is not None:
+        return (
+            " This adapter lies on top of another and is not to be used without it: the folder "
+            f"`{TOGETHER}`, beside this one, holds both as one and is what to load."
+        )
+    return ""
 
 
 def how_to_use(recipe: Recipe, trained: Trained) -> Iterator[str]:
@@ -97,49 +122,60 @@ def how_to_use(recipe: Recipe, trained: Trained) -> Iterator[str]:
         )
 
 
-def _adapter_folder(recipe: Recipe) -> str:
-    """What to load as the adapter."""
-    is_upper = recipe.lora is not None and recipe.lora.under is not None
-    return _BESIDE.format(name="together") if is_upper else _HERE
+@dataclass(frozen=True)
+class _Folders:
+    """What to load, said as seen from the folder that the card lies in."""
+
+    adapter: str
+    tokens: str
+    here: str = "THIS FOLDER"
 
 
-def _tokens_folder(recipe: Recipe) -> str:
-    """Tokens are saved beside an adapter, or alone."""
-    return _HERE if recipe.lora is None else _BESIDE.format(name="tokens")
+def _folders(recipe: Recipe, trained: Trained) -> _Folders:
+    lora = recipe.lora
+    adapter = TOGETHER if lora is not None and lora.under is not None else ADAPTER
+    here = trained.here or (TOKENS if lora is None else ADAPTER)
+
+    def said(name: str) -> str:
+        return _Folders.here if name == here else f"THE FOLDER {name} BESIDE THIS ONE"
+
+    return _Folders(said(adapter), said(TOKENS))
 
 
 def _loading(recipe: Recipe, trained: Trained) -> list[str]:
     """Python that makes a pipeline with these weights."""
+    folders = _folders(recipe, trained)
     if recipe.tokens is not None and not trained.reads_tokens:
-        return _loading_by_personae(recipe)
+        return _loading_by_personae(recipe, folders)
     base, number = base_name(recipe.base), "dtype=torch.bfloat16"
     lines = ["import torch", "from diffusers import DiffusionPipeline"]
     if recipe.tokens is not None:
         lines += ["from safetensors.torch import load_file"]
     if recipe.lora is None and recipe.tokens is None:
-        return [*lines, "", f'pipeline = DiffusionPipeline.from_pretrained("{_HERE}", {number})']
+        loading = f'pipeline = DiffusionPipeline.from_pretrained("{folders.here}", {number})'
+        return [*lines, "", loading]
     if base == TOONS:
         lines = ["from personae.diffusion.load import load_backbone", ""]
         lines += [f'pipeline = load_backbone("{base}").pipeline']
     else:
         lines += ["", f'pipeline = DiffusionPipeline.from_pretrained("{base}", {number})']
     if recipe.lora is not None:
-        lines += [f'pipeline.load_lora_weights("{_adapter_folder(recipe)}")']
+        lines += [f'pipeline.load_lora_weights("{folders.adapter}")']
     if recipe.tokens is not None:
-        lines += [f'learned = load_file("{_tokens_folder(recipe)}/{TOKENS_FILE}")']
+        lines += [f'learned = load_file("{folders.tokens}/{TOKENS_FILE}")']
         lines += ["for token, row in learned.items():"]
         lines += ["    pipeline.load_textual_inversion({token: row})"]
     return lines
 
 
-def _loading_by_personae(recipe: Recipe) -> list[str]:
+def _loading_by_personae(recipe: Recipe, folders: _Folders) -> list[str]:
     lines = ["from personae.diffusion.load import load_backbone"]
     loading = ["", f'backbone = load_backbone("{base_name(recipe.base)}")']
     if recipe.lora is not None:
         lines += ["from personae.diffusion.lora import load_lora"]
-        loading += [f'load_lora(backbone, "{_adapter_folder(recipe)}")']
+        loading += [f'load_lora(backbone, "{folders.adapter}")']
     lines += ["from personae.diffusion.tokens import load_tokens"]
-    loading += [f'load_tokens(backbone, "{_tokens_folder(recipe)}")']
+    loading += [f'load_tokens(backbone, "{folders.tokens}")']
     return [*lines, *loading, "pipeline = backbone.pipeline"]
 
 
@@ -164,13 +200,13 @@ def _prompts(trained: Trained) -> str:
 
 
 def _command(recipe: Recipe, trained: Trained) -> str:
-    is_whole = recipe.lora is None and recipe.tokens is None
+    folders, is_whole = _folders(recipe, trained), recipe.lora is None and recipe.tokens is None
     words = ["personae generate SCENES.jsonl --model"]
-    words += [f'"{_HERE}"' if is_whole else base_name(recipe.base)]
+    words += [f'"{folders.here}"' if is_whole else base_name(recipe.base)]
     if recipe.lora is not None:
-        words += [f'--adapter "{_adapter_folder(recipe)}"']
+        words += [f'--adapter "{folders.adapter}"']
     if recipe.tokens is not None:
-        words += [f'--tokens "{_tokens_folder(recipe)}"']
+        words += [f'--tokens "{folders.tokens}"']
     if not trained.in_context:
         words += ["--no-context"]
     if not trained.in_context and trained.names:

@@ -11,7 +11,7 @@ from personae.diffusion.adapters import copy_adapter
 from personae.diffusion.backbone import Backbone
 from personae.diffusion.tokens import save_tokens, token_rows
 from personae.errors import RequestError
-from personae.training.card_use import base_name
+from personae.training.card_use import ADAPTER, TOGETHER, TOKENS, base_name
 from personae.training.recipe import Recipe
 from personae.training.saved import check_adapter
 
@@ -78,18 +78,18 @@ def save_result(backbone: Backbone, recipe: Recipe, out: Path) -> Path:
         WorkError: the adapter cannot be written, or is not what was trained when read back.
     """
     if recipe.tokens is not None:
-        save_tokens(backbone, out / "tokens", {"base": base_name(recipe.base)})
+        save_tokens(backbone, out / TOKENS, {"base": base_name(recipe.base)})
         if recipe.tokens.alone:
-            return out / "tokens"
+            return out / TOKENS
     if recipe.lora is not None:
         from personae.diffusion.lora import save_lora
 
         facts = {"base": base_name(recipe.base), "seed": str(recipe.seed)}
-        save_lora(backbone, out / "adapter", facts)
-        check_adapter(backbone, out / "adapter")
+        save_lora(backbone, out / ADAPTER, facts)
+        check_adapter(backbone, out / ADAPTER)
         if recipe.lora.under is not None:
-            _save_together(backbone, recipe.lora.under, out / "together", facts)
-        return out / "adapter"
+            _save_together(backbone, recipe.lora.under, out / TOGETHER, facts)
+        return out / ADAPTER
     params = [*backbone.denoiser.parameters(), *backbone.text_encoder.parameters()]
     before = [param.data for param in params]
     for param in params:
