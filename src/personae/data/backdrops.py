@@ -12,7 +12,7 @@ from personae.errors import DataError
 from personae.subjects.manifest import json_lines
 from personae.subjects.picture import SUFFIXES, read_picture
 
-__all__ = ["cropped", "read_backdrops"]
+__all__ = ["covering", "cropped", "cropped_at_random", "read_backdrops"]
 
 _SEED = 0xCA57
 
@@ -40,13 +40,29 @@ def read_backdrops(folder: Path, size: tuple[int, int]) -> list[Backdrop]:
 
 def cropped(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Scaled to cover the canvas, cropped at random where it is longer."""
+    return cropped_at_random(covering(image, size), size, rng)
+
+
+def covering(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scaled so that it just covers the canvas of (width, height).
+
+    >>> covering(np.zeros((300, 100, 3), np.uint8), (50, 50)).shape
+    (150, 50, 3)
+    """
     width, height = size
     scale = max(width / image.shape[1], height / image.shape[0])
     sides = (
         max(round(image.shape[1] * scale), width),
         max(round(image.shape[0] * scale), height),
     )
-    left = int(rng.integers(sides[0] - width + 1))
-    top = int(rng.integers(sides[1] - height + 1))
-    scaled = Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR)
-    return np.asarray(scaled.crop((left, top, left + width, top + height)))
+    return np.asarray(Image.fromarray(image).resize(sides, Image.Resampling.BILINEAR))
+
+
+def cropped_at_random(
+    image: np.ndarray, size: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
+    """A part as large as the canvas."""
+    width, height = size
+    left = int(rng.integers(image.shape[1] - width + 1))
+    top = int(rng.integers(image.shape[0] - height + 1))
+    return image[top : top + height, left : left + width].copy()

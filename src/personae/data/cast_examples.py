@@ -12,20 +12,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from personae.data.backdrops import cropped, read_backdrops
+from personae.data.backdrops import cropped_at_random, read_backdrops
 from personae.data.cast_check import require_tokens
-from personae.data.collages import Mixed, Piece, pre_scaled
+from personae.data.cast_photos import CastPhotos
+from personae.data.collages import Mixed
 from personae.data.examples import Example
-from personae.data.mixes import Photo, cut_mix, side_by_side
+from personae.data.mixes import side_by_side, stitched
 from personae.data.seg_mix import Backdrop, SegMixRecipe, seg_mix
 from personae.diffusion.backbone import Limits
 from personae.errors import DataError, RequestError
 from personae.generation.prompts import named
-from personae.generation.references import reference_picture
-from personae.subjects.collage import cut_out
 from personae.subjects.manifest import read_cast
-from personae.subjects.references import load_reference
-from personae.subjects.subject import Reference, Subject
+from personae.subjects.subject import Subject
 
 __all__ = ["MIXES", "CastExamples", "CastRecipe", "Mix", "read_whole_cast"]
 
@@ -145,6 +143,7 @@ class CastExamples:
             raise RequestError("data.cast.prior: expected a file of priors; got none")
         self.path = path
         self.subjects = {subject.id: subject for subject in read_whole_cast(path)}
+        self.photos = CastPhotos(self.subjects, self.size)
         if not prior:
             require_tokens(list(self.subjects.values()), str(path))
         if self.has_masks:
@@ -214,16 +213,20 @@ class CastExamples:
         for name, place in shown:
             others = [n for n in range(len(self.subjects[name].references)) if n != place]
             other = others[int(rng.integers(len(others)))] if others else place
-            photo, kind = self._whole(name, other), self.subjects[name].kind
-            squares.append(reference_picture(Reference(photo.image, photo.mask), side, kind))
+            squares.append(self.photos.reference(name, other, side))
         return tuple(squares)
 
     def mixed(self, pairs: Sequence[tuple[str, int]], rng: np.random.Generator) -> Mixed:
         """One mix of these subjects' photos, its words still with ids in braces."""
         recipe = self.recipe
         if recipe.mix == "cut_mix":
-            return cut_mix([self._whole(*pair) for pair in pairs], rng, self.size, recipe.seg_mix)
-        pieces = [self._piece(*pair) for pair in pairs]
+            names = [name for name, _ in pairs]
+
+            def column_of(place: int, column: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+                return self.photos.column(*pairs[place], column)
+
+            return stitched(names, column_of, rng, self.size, recipe.seg_mix)
+        pieces = [self.photos.piece(*pair) for pair in pairs]
         if recipe.mix == "side_by_side":
             return side_by_side(pieces, rng, self.size, recipe.seg_mix)
         settings = recipe.seg_mix
@@ -264,35 +267,12 @@ class CastExamples:
         file = self.subjects[subject].references[number]
         own = file.caption if self.recipe.own_captions else None
         words = self.words(own or self.recipe.photo.replace("{subject}", "{" + subject + "}"))
-        image = cropped(self._whole(subject, number).image, self.size, rng)
+        image = cropped_at_random(self.photos.covering(subject, number), self.size, rng)
         references = self._references([(subject, number)], rng)
         return Example(self._name("photo", index), words, image, references)
 
     def _name(self, kind: str, index: int) -> str:
         return f"{'prior-' if self.prior else ''}{kind}-{index:06d}"
-
-    def _whole(self, subject: str, place: int) -> Photo:
-        if (subject, place) not in self._photos:
-            held = load_reference(self.subjects[subject].references[place])
-            everything = np.ones(held.image.shape[:2], bool)
-            mask = everything if held.mask is None else held.mask
-            self._photos[subject, place] = Photo(subject, held.image, mask)
-        return self._photos[subject, place]
-
-    def _piece(self, subject: str, place: int) -> Piece:
-        if (subject, place) not in self._pieces:
-            photo = self._whole(subject, place)
-            cut = Piece(subject, cut_out(photo.image, photo.mask))
-            self._pieces[subject, place] = pre_scaled(cut, self.size)
-        return self._pieces[subject, place]
-
-    @cached_property
-    def _photos(self) -> dict[tuple[str, int], Photo]:
-        return {}
-
-    @cached_property
-    def _pieces(self) -> dict[tuple[str, int], Piece]:
-        return {}
 
     @cached_property
     def _backgrounds(self) -> tuple[Backdrop, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,10 @@ from personae.errors import RequestError
 from personae.subjects.box import Box
 from personae.subjects.mask import mask_box
 
-__all__ = ["Photo", "cut_mix", "side_by_side"]
+__all__ = ["Column", "Photo", "cut_mix", "in_column", "side_by_side", "stitched"]
+
+# Subject's place among those of the mix and (width, height) -> its picture and mask of that size.
+Column = Callable[[int, tuple[int, int]], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +44,29 @@ def cut_mix(
 
     Source: Han et al., SVDiff (arXiv 2303.11305), Cut-Mix-Unmix; as in MuDI's comparison.
     """
-    order = _ordered(photos, rng)
+    names = [photo.subject for photo in photos]
+    return stitched(
+        names, lambda place, column: in_column(photos[place], column), rng, size, recipe
+    )
+
+
+def stitched(
+    names: Sequence[str],
+    column_of: Column,
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    recipe: SegMixRecipe | None = None,
+) -> Mixed:
+    """`cut_mix` of photos that are there as columns."""
+    order = _ordered(names, rng)
     width, height = size
-    edges = np.linspace(0, width, len(photos) + 1).round().astype(int)
+    edges = np.linspace(0, width, len(names) + 1).round().astype(int)
     canvas = np.zeros((height, width, 3), np.uint8)
-    whole = np.zeros((len(photos), height, width), bool)
+    whole = np.zeros((len(names), height, width), bool)
     for column, place in enumerate(order):
         left, right = int(edges[column]), int(edges[column + 1])
-        image, mask = _cropped(photos[place], (right - left, height))
+        image, mask = column_of(place, (right - left, height))
         canvas[:, left:right], whole[place, :, left:right] = image, mask
-    names = [photo.subject for photo in photos]
     boxes = {
         name: mask_box(mask) if mask.any() else Box(0, 0, width, height)
         for name, mask in zip(names, whole, strict=True)
@@ -83,14 +99,14 @@ def side_by_side(
     return render_collage(plan, pieces, canvas, words)
 
 
-def _ordered(photos: Sequence[Photo], rng: np.random.Generator) -> list[int]:
-    if len(photos) < 2:
-        raise RequestError(f"Cut-Mix mixes two subjects or more; got {len(photos)}")
-    return [int(place) for place in rng.permutation(len(photos))]
+def _ordered(names: Sequence[str], rng: np.random.Generator) -> list[int]:
+    if len(names) < 2:
+        raise RequestError(f"Cut-Mix mixes two subjects or more; got {len(names)}")
+    return [int(place) for place in rng.permutation(len(names))]
 
 
-def _cropped(photo: Photo, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The photo scaled to cover a column, cropped about its subject."""
+def in_column(photo: Photo, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The photo and its mask scaled to cover a column, cropped about the subject."""
     width, height = size
     held = photo.image.shape
     scale = max(width / held[1], height / held[0])
