@@ -331,8 +331,10 @@ def write_sheet(choice: argparse.Namespace, kind: str, count: int = 10) -> None:
     """The first cast: its photos, then a row an arm of the first scenes, nothing chosen."""
     folder = choice.out / f"{kind}-{choice.count}-00"
     names = [name for name in choice.arms if (folder / "drawn" / slug(name)).is_dir()]
-    photos = sorted((folder / "cast").glob("[a-e]/0?.png"))
-    rows = [[read_picture(path) for path in photos if "mask" not in path.name][:count]]
+    each = count // choice.count
+    photos = [folder / "cast" / name / f"{k:02d}.png" for name in "abcde"[: choice.count]
+              for k in range(min(each, 5))]  # fmt: skip
+    rows = [[read_picture(path) for path in photos]]
     for name in names:
         images = sorted((folder / "drawn" / slug(name) / "images").glob("*/0.png"))[:count]
         rows.append([read_picture(path) for path in images])
