@@ -18,6 +18,7 @@ from personae.cli.prepare import prepare
 from personae.cli.prior import prior
 from personae.cli.select import select
 from personae.cli.serve import serve
+from personae.cli.survey import agreement, survey
 from personae.cli.train import train
 from personae.errors import PersonaeError
 
@@ -41,6 +42,8 @@ app.command()(prior)
 app.command()(generate)
 app.command()(select)
 app.command()(merge)
+app.command()(survey)
+app.command()(agreement)
 app.command()(train)
 app.command()(serve)
 app.add_typer(data)

@@ -19,7 +19,7 @@ from personae.report.gallery import NO_TWIN, Gallery, plan_gallery
 from personae.report.records import Run, read_run
 from personae.report.tables import change_rows, facts_of, separability_of, summary_rows
 
-__all__ = ["content_policy", "page_file", "write_report", "write_whole"]
+__all__ = ["content_policy", "page_file", "safe_json", "write_report", "write_whole"]
 
 Progress = Callable[[int, int], None]
 
@@ -59,7 +59,7 @@ def _pieces(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     script = "\n".join(page_file(name) for name in ("cards.js", "page.js"))
     style = "\n".join(page_file(name) for name in ("page.css", "cards.css"))
-    blocks = (_safe_json(text) for text in gallery.blocks(progress))
+    blocks = (safe_json(text) for text in gallery.blocks(progress))
     return environment.from_string(page_file("template.html.j2")).generate(
         run=gallery.run,
         twin=gallery.twin,
@@ -70,8 +70,8 @@ def _pieces(
         facts=facts_of(gallery.run),
         labels=gallery.labels,
         main=gallery.run.main_column(),
-        scenes=_safe_json(json.dumps(gallery.casts.scenes, separators=(",", ":"))),
-        index=_safe_json(json.dumps(gallery.index(columns, twin_columns), separators=(",", ":"))),
+        scenes=safe_json(json.dumps(gallery.casts.scenes, separators=(",", ":"))),
+        index=safe_json(json.dumps(gallery.index(columns, twin_columns), separators=(",", ":"))),
         blocks=blocks,
         script=Markup(script),
         style=Markup(style),
@@ -115,10 +115,10 @@ def _tally(gallery: Gallery) -> dict[str, int]:
     }
 
 
-def _safe_json(text: str) -> Markup:
+def safe_json(text: str) -> Markup:
     r"""JSON that no HTML parser can leave: <, > and & become escapes of the same meaning.
 
-    >>> print(_safe_json('"</script>"'))
+    >>> print(safe_json('"</script>"'))
     "\u003c/script\u003e"
     """
     for character in "<>&":

@@ -13,13 +13,21 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-__all__ = ["Thumbnail", "ThumbnailSize", "is_there", "make_thumbnail", "size_for", "thumbnails"]
+__all__ = [
+    "Thumbnail",
+    "ThumbnailSize",
+    "encode",
+    "is_there",
+    "make_thumbnail",
+    "size_for",
+    "thumbnails",
+]
 
 TOTAL_BYTES = 30_000_000
 """Raw bytes of all thumbnails together; base64 makes four bytes of three."""
@@ -30,10 +38,11 @@ QUALITIES = (12, 26, 42, 60, 78)
 
 @dataclass(frozen=True)
 class ThumbnailSize:
-    """Longest side in pixels, and the bytes that one thumbnail may take."""
+    """Longest side in pixels, the bytes that one thumbnail may take, and the qualities tried."""
 
     side: int
     max_bytes: int
+    qualities: tuple[int, ...] = field(default=QUALITIES, repr=False)
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,14 @@ def make_thumbnail(path: Path | None, size: ThumbnailSize) -> Thumbnail:
             small = _small(image, size.side)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
         return Thumbnail(None, "picture could not be read")
-    return Thumbnail(base64.b64encode(_encode(small, size)).decode("ascii"))
+    return Thumbnail(encode(small, size))
+
+
+def encode(image: Image.Image, size: ThumbnailSize) -> str:
+    """An RGB picture, scaled down where it is larger, as a WebP in base64; nothing else is kept."""
+    if max(image.size) > size.side:
+        image = _small(image, size.side)
+    return base64.b64encode(_encode(image, size)).decode("ascii")
 
 
 def is_there(path: Path) -> bool:
@@ -108,11 +124,11 @@ def _small(image: Image.Image, side: int) -> Image.Image:
 
 def _encode(image: Image.Image, size: ThumbnailSize) -> bytes:
     """The best quality that fits the bytes, found by bisection; a smaller picture if none does."""
-    low, high, best = 0, len(QUALITIES) - 1, b""
+    low, high, best = 0, len(size.qualities) - 1, b""
     while low <= high:
         middle = (low + high) // 2
         buffer = io.BytesIO()
-        image.save(buffer, "WEBP", quality=QUALITIES[middle], method=2)
+        image.save(buffer, "WEBP", quality=size.qualities[middle], method=2)
         if buffer.tell() <= size.max_bytes:
             low, best = middle + 1, buffer.getvalue()
         else:
