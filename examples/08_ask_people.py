@@ -40,7 +40,8 @@ def answer(survey: Survey, question, whole: dict[tuple[str, str], float]) -> dic
 
 if __name__ == "__main__":
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-out") / "people"
-    scenes = write_scenes([scene(seed, count=2, split="test") for seed in range(8)], out, truth=True)
+    asked = [scene(seed, count=2, split="test") for seed in range(8)]
+    scenes = write_scenes(asked, out, truth=True)
     for path in sorted((out / "truth").glob("*/0.png")):
         mangle(path, out / "mangled" / path.parent.name / path.name)
     whole, models = {}, (out / "truth-rows", out / "mangled-rows")
@@ -51,14 +52,16 @@ if __name__ == "__main__":
         whole |= {(rows.name, row["scene"]): row["value"] for row in found}
 
     survey = make_survey(models, Plan(kinds=("each", "pair"), raters=4), out / "survey")
-    print(f"wrote {write_survey_page(survey, out / 'survey')} and {write_key(survey, out / 'survey')}")
+    write_key(survey, out / "survey")
+    print(f"wrote {write_survey_page(survey, out / 'survey')}")
     for rater in (1, 2, 3):
-        said = [{"question": q.id, "ms": 4000, **answer(survey, q, whole)} for q in survey.key.sheet(rater)]
-        sheet = {"survey": survey.key.survey, "rater": rater, "answers": said}
-        write_json(
-            make_folder(out / "answers") / f"{rater}.json",
-            {"format": "personae.survey.answers", "version": 1, **sheet},
-        )
+        said = [
+            {"question": q.id, "ms": 4000} | answer(survey, q, whole)
+            for q in survey.key.sheet(rater)
+        ]
+        head = {"format": "personae.survey.answers", "version": 1, "survey": survey.key.survey}
+        sheet = {**head, "rater": rater, "answers": said}
+        write_json(make_folder(out / "answers") / f"{rater}.json", sheet)
     heard = agreement(out / "survey", [out / "answers"])
     print(f"wrote {write_agreement_report(heard, out / 'people.html')}")
     for model in heard.success:

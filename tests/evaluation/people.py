@@ -69,7 +69,9 @@ def answer(key, question, worth):
     shown = [key.pictures[place] for place in question.shown]
     seen = [_worth(picture, question, worth) for picture in shown]
     if question.kind == "each":
-        said = {"appears": "yes", "resembles": "yes" if seen[0] > 0.5 else "no"}
+        said = {"appears": "no", "resembles": None}
+        if seen[0] > 0.25:
+            said = {"appears": "yes", "resembles": "yes" if seen[0] > 0.5 else "no"}
         return {"subjects": [said] * len(key.scenes[question.scene])}
     side = "equal" if seen[0] == seen[1] else "left" if seen[0] > seen[1] else "right"
     return {"better": dict.fromkeys(ASPECTS, side)}

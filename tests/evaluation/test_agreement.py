@@ -282,7 +282,9 @@ def test_a_picture_drawn_anew_is_refused(tmp_path, asked):
     survey = make_survey(folders, PLAN, tmp_path / "out")
     write_key(survey, tmp_path / "out")
     path = write_sheet(tmp_path / "in", survey.key, 1, follower((None, survey.key, values)))
-    assert agreement(tmp_path / "out", [path]).n_missing == 5
+    alone = agreement(tmp_path / "out", [path])
+    assert alone.n_missing == 5
+    assert {(alpha.alpha, alpha.n_units) for alpha in alone.alphas} == {(None, 0)}
     picture = tmp_path / "ours" / "images" / "s4" / "0.png"
     picture.write_bytes(picture.read_bytes() + b" ")
     with pytest.raises(DataError, match=r"s4/0.png: not the picture that people judged"):

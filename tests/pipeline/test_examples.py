@@ -61,3 +61,11 @@ def test_two_toons_are_learned_and_drawn_together(tmp_path) -> None:
     for name in ("plain", "shifted"):
         page = (tmp_path / "out" / "cast" / name / "rows" / "report.html").read_text()
         assert "strict_id_similarity" in page
+
+
+@pytest.mark.slow
+def test_people_are_asked_and_heard(tmp_path) -> None:
+    said = run("08_ask_people.py", tmp_path)
+    assert "truth-rows: 1.00 of 8" in said and "mangled-rows: 0.00 of 8" in said
+    assert (tmp_path / "people" / "survey" / "survey.html").stat().st_size > 100_000
+    assert "Which metric ranks" in (tmp_path / "people" / "people.html").read_text()

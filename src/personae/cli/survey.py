@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from personae.cli.output import interval, number, print_json, print_table, say
+from personae.cli.output import interval, number, print_json, print_table, progress_bar, say
 from personae.errors import RequestError
 from personae.evaluation.agreement import Agreement
 from personae.evaluation.agreement import agreement as run_agreement
@@ -75,7 +75,8 @@ def survey(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     made = make_survey(results, plan, out, root)
     if not overwrite:
         check_folder(made, out)
-    page = write_survey_page(made, out, max_mb=max_mb)
+    with progress_bar("pictures") as tell:
+        page = write_survey_page(made, out, max_mb=max_mb, progress=tell)
     key = write_key(made, out)
     for problem in made.problems:
         say(f"problem: {problem}")

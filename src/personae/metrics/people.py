@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 from personae.errors import DataError
 from personae.metrics.summary import Interval
@@ -143,6 +142,8 @@ def agrees(metric: float, people: float) -> float:
 def _spearman(x: np.ndarray, y: np.ndarray) -> float | None:
     if len(x) < 2 or (x == x[0]).all() or (y == y[0]).all():
         return None
+    from scipy.stats import rankdata
+
     first, second = rankdata(x), rankdata(y)
     first, second = first - first.mean(), second - second.mean()
     correlation = float(first @ second / np.sqrt((first @ first) * (second @ second)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from personae.errors import DataError, RequestError
 from personae.evaluation.survey import Survey
 from personae.evaluation.survey_files import KeyPicture
 from personae.report.page import content_policy, page_file, safe_json, write_whole
-from personae.report.thumbnails import QUALITIES, ThumbnailSize, encode, make_thumbnail
+from personae.report.thumbnails import QUALITIES, ThumbnailSize, encode, thumbnails
 from personae.subjects.picture import read_picture
 from personae.subjects.scene import Scene
 
 __all__ = ["write_survey_page"]
+
+Progress = Callable[[int, int], None]
 
 # More photos of a subject crowd a phone; three show what stays the same.
 _MOST_REFERENCES = 3
@@ -46,10 +48,13 @@ class _Photos:
         return [self.files.index(path) for path in _shown(scene, subject)]
 
 
-def write_survey_page(survey: Survey, out: Path, *, max_mb: float = 12.0) -> Path:
+def write_survey_page(
+    survey: Survey, out: Path, *, max_mb: float = 12.0, progress: Progress | None = None
+) -> Path:
     """Write survey.html into a folder and return its path.
 
-    Pictures are scaled down until the page has at most ``max_mb`` million bytes.
+    Pictures are scaled down until the page has at most ``max_mb`` million bytes. ``progress`` is
+    told (pictures done, of how many).
 
     Raises:
         RequestError: the pictures are too many for that.
@@ -61,8 +66,8 @@ def write_survey_page(survey: Survey, out: Path, *, max_mb: float = 12.0) -> Pat
     sheets = _sheets(survey, scenes, photos)
     room = round(max_mb * 1e6) - len(sheets) - len(_page("", "", "")) - 1000
     size, small = _sizes(room, len(survey.files), len(photos.files), max_mb)
-    pictures = _json(_pictures(survey, size))
-    references = _json(_thumbnail(path, small) for path in photos.files)
+    pictures = _json(_pictures(survey, size, progress))
+    references = _json(_thumbnails(photos.files, small))
     path = make_folder(out) / "survey.html"
     page = _page(sheets, pictures, references)
     if len(page.encode()) > max_mb * 1e6:
@@ -158,21 +163,25 @@ def _json(texts: Iterable[str]) -> str:
     return json.dumps(list(texts), separators=(",", ":"))
 
 
-def _pictures(survey: Survey, size: ThumbnailSize) -> list[str]:
-    return [
-        _made(picture, survey, size) if path is None else _thumbnail(path, size)
-        for picture, path in zip(survey.key.pictures, survey.files, strict=True)
-    ]
+def _pictures(survey: Survey, size: ThumbnailSize, progress: Progress | None) -> Iterator[str]:
+    """In the key's order; those of models are made by several threads."""
+    found = _thumbnails([path for path in survey.files if path is not None], size)
+    for done, (picture, path) in enumerate(
+        zip(survey.key.pictures, survey.files, strict=True), start=1
+    ):
+        yield _made(picture, survey, size) if path is None else next(found)
+        if progress is not None:
+            progress(done, len(survey.files))
 
 
-def _thumbnail(path: Path, size: ThumbnailSize) -> str:
-    thumbnail = make_thumbnail(path, size)
-    if thumbnail.data is None:
-        raise DataError(
-            f"{path}: {thumbnail.reason}; mend it, or evaluate again without it, then make the "
-            "survey again"
-        )
-    return thumbnail.data
+def _thumbnails(paths: Sequence[Path], size: ThumbnailSize) -> Iterator[str]:
+    for path, thumbnail in zip(paths, thumbnails((p, size) for p in paths), strict=True):
+        if thumbnail.data is None:
+            raise DataError(
+                f"{path}: {thumbnail.reason}; mend it, or evaluate again without it, then make "
+                "the survey again"
+            )
+        yield thumbnail.data
 
 
 def _made(picture: KeyPicture, survey: Survey, size: ThumbnailSize) -> str:
