@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,10 @@ from personae.data.pipeline.clips import Frames
 from personae.data.pipeline.pairs import Pairs
 from personae.data.pipeline.people import Faces
 from personae.data.pipeline.runner import Account
+from personae.data.synthesize import read_synthesis
+from personae.data.synthesize import synthesize as make_set
 
-__all__ = ["data", "pair", "print_account"]
+__all__ = ["data", "pair", "print_account", "synthesize"]
 
 data = typer.Typer(
     name="data",
@@ -86,6 +89,45 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     try:
         with progress_bar("albums") as tell:
             account = make_pairs(task, lambda step, done, total: tell(done, total))
+    except KeyboardInterrupt:
+        say("stopped; what was finished is kept, run the same command again to go on")
+        raise typer.Exit(130) from None
+    print_account(account, out, json)
+
+
+@data.command()
+def synthesize(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as synthesize_toons.toml.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for what is made.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value over the recipe; again.")
+    ] = None,
+    require_license: Annotated[
+        bool, typer.Option("--require-license", help="What has none is dropped.")
+    ] = False,
+    blurred: Annotated[
+        bool, typer.Option("--blur-faces", help="Nobody can be known by the contact sheet.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes; 0 means one for each core.")
+    ] = 1,
+    json: Json = False,
+) -> None:
+    """Draw pictures of several subjects, and each of them again alone (PSR); resumes."""
+    asked = read_synthesis(recipe, settings or ())
+    asked = replace(
+        asked,
+        require_license=asked.require_license or require_license,
+        blurred=asked.blurred or blurred,
+    )
+    try:
+        with progress_bar("shards") as tell:
+            account = make_set(
+                asked,
+                out,
+                workers=make_workers(workers),
+                progress=lambda step, done, total: tell(done, total),
+            )
     except KeyboardInterrupt:
         say("stopped; what was finished is kept, run the same command again to go on")
         raise typer.Exit(130) from None

@@ -7,23 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import ImageOps
-
 from personae.compute.runs import write_atomic
 from personae.compute.workers import Workers
-from personae.data.contact_sheet import SheetPhoto, SheetRow, contact_sheet, shown
 from personae.data.pipeline.clips import Frames, read_clips
 from personae.data.pipeline.items import Item
 from personae.data.pipeline.pairs import Pairs
 from personae.data.pipeline.people import Faces
+from personae.data.pipeline.result import SHEET_ROWS, write_sheet
 from personae.data.pipeline.runner import Account, Progress, run_pipeline
 from personae.data.pipeline.step import Licensed, Step, WholeStep
 from personae.errors import RequestError
-from personae.subjects.picture import read_picture
 
 __all__ = ["PairTask", "make_pairs", "pair_lines", "pair_steps"]
-
-_SHEET, _CELL_PX = 12, 180
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +92,19 @@ def make_pairs(task: PairTask, progress: Progress | None = None) -> Account:
     write_atomic(task.out / "examples.jsonl", "".join(f"{line}\n" for line in examples))
     people = [line for item in items for line in _cast_lines(item, task.noun)]
     write_atomic(task.out / "cast.jsonl", "".join(f"{line}\n" for line in people))
-    if items:
-        write_atomic(task.out / "contact_sheet.png", _sheet(items[:_SHEET], task))
+    write_sheet(task.out, [_shown(item) for item in items[:SHEET_ROWS]], blurred=task.blurred)
     return account
+
+
+def _shown(item: Item) -> tuple[str, list[tuple[str, str]]]:
+    """A target with what was found of its people, for the contact sheet."""
+    people = item.data["people"]
+    cells = [(item.files["image"], "target")]
+    for number, one in enumerate(people):
+        for place, origin in enumerate(one["from"]):
+            words = f"{number}: {one['similarity'][place]:.2f}, from {origin}"
+            cells.append((item.files[f"reference-{number}-{place}"], words))
+    return f"{item.id}: {len(people)} people", cells
 
 
 def pair_lines(item: Item, task: PairTask) -> Iterator[str]:
@@ -143,25 +148,3 @@ def _listed(names: Sequence[str]) -> str:
     ('ann', 'ann, bob and cid')
     """
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-
-
-def _sheet(items: Sequence[Item], task: PairTask) -> bytes:
-    """The first targets, each with what was found of its people."""
-    rows = []
-    for item in items:
-        cells = [_cell(task, item.files["image"], "target")]
-        for number, one in enumerate(item.data["people"]):
-            for place, origin in enumerate(one["from"]):
-                words = f"{number}: {one['similarity'][place]:.2f}, from {origin}"
-                cells.append(_cell(task, item.files[f"reference-{number}-{place}"], words))
-        rows.append(SheetRow(f"{item.id}: {len(item.data['people'])} people", tuple(cells)))
-    return contact_sheet(rows)
-
-
-def _cell(task: PairTask, path: str, words: str) -> SheetPhoto:
-    picture = shown(read_picture(task.out / path), None)
-    picture = ImageOps.contain(picture, (_CELL_PX, _CELL_PX))  # small ones are shown large
-    if task.blurred:  # so coarse that nobody is known by it
-        coarse = picture.resize((max(picture.width // 16, 1), max(picture.height // 16, 1)))
-        picture = coarse.resize(picture.size)
-    return SheetPhoto(picture, words, doubtful=False)

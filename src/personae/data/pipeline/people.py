@@ -21,7 +21,7 @@ from personae.metrics.witnesses import EyesChoice, build_witnesses
 from personae.subjects.box import Box
 from personae.vision.faces import FaceEyes
 
-__all__ = ["Face", "Faces", "descriptors_of", "face_eyes", "faces_of"]
+__all__ = ["Face", "Faces", "descriptors_of", "face_eyes", "faces_of", "look"]
 
 _CROP_PX = 64
 
@@ -49,6 +49,14 @@ class Face:
         """The shorter side of its box."""
         return min(self.box.width, self.box.height)
 
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> Face:
+        """What `as_json` gave; descriptors are rounded to 16 bits by it."""
+        half = np.frombuffer(base64.b64decode(told["descriptor"], validate=True), np.float16)
+        points = np.asarray(told["landmarks"], np.float64).reshape(5, 2)
+        box, row = Box(*told["box"]), half.astype(np.float32)
+        return cls(box, told["score"], points, told["sharpness"], row)
+
     def as_json(self) -> dict[str, Any]:
         """As an item holds it; descriptors as base64 of 16-bit floats."""
         half = self.descriptor.astype(np.float16).tobytes()
@@ -61,6 +69,17 @@ class Face:
         }
 
 
+def look(eyes: FaceEyes, picture: np.ndarray, least: int = 0) -> list[Face]:
+    """The faces of a picture (H, W, 3) uint8, surest first."""
+    found, descriptors = eyes.faces(picture, least)
+    faces = []
+    for one, row in zip(found, descriptors.cpu().numpy(), strict=True):
+        assert one.landmarks is not None
+        crop = _resized(picture, one.box)
+        faces.append(Face(one.box, one.score, one.landmarks, sharpness(crop), row))
+    return faces
+
+
 def faces_of(item: Item) -> list[Face]:
     """The faces that an item tells of.
 
@@ -68,17 +87,9 @@ def faces_of(item: Item) -> list[Face]:
         DataError: it tells of none, or they are no faces.
     """
     try:
-        return [_face(told) for told in item.data["faces"]]
+        return [Face.of_json(told) for told in item.data["faces"]]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{item.id}: tells of no faces ({error!r}); look for them first") from error
-
-
-def _face(told: Mapping[str, Any]) -> Face:
-    half = np.frombuffer(base64.b64decode(told["descriptor"], validate=True), np.float16)
-    points = np.asarray(told["landmarks"], np.float64).reshape(5, 2)
-    return Face(
-        Box(*told["box"]), told["score"], points, told["sharpness"], half.astype(np.float32)
-    )
 
 
 def descriptors_of(faces: Sequence[Face]) -> Tensor:
@@ -130,7 +141,7 @@ class Faces:
         made: list[Item] = []
         lost: list[Lost] = []
         for item in items:
-            faces = self._seen(state, files.picture(item))
+            faces = look(state, files.picture(item), self.least)
             verdict = self._verdict(item, faces)
             if verdict is not None:
                 lost.append(verdict)
@@ -138,15 +149,6 @@ class Faces:
             data = {**item.data, "faces": [face.as_json() for face in faces]}
             made.append(item.child(item.id, self.name, data=data))
         return Made(tuple(made), tuple(lost))
-
-    def _seen(self, eyes: FaceEyes, picture: np.ndarray) -> list[Face]:
-        found, descriptors = eyes.faces(picture, self.least)
-        faces = []
-        for one, row in zip(found, descriptors.cpu().numpy(), strict=True):
-            assert one.landmarks is not None
-            crop = _resized(picture, one.box)
-            faces.append(Face(one.box, one.score, one.landmarks, sharpness(crop), row))
-        return faces
 
     def _verdict(self, item: Item, faces: Sequence[Face]) -> Lost | None:
         if len(faces) < self.least:

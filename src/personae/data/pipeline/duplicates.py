@@ -1,0 +1,81 @@
+"""The step that keeps one of pictures that look alike, wherever in the set they are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from personae.data.pipeline.items import Item, Lost
+from personae.data.pipeline.looks import HASH_BITS, hash_distance
+from personae.errors import DataError, RequestError
+
+__all__ = ["Unlike", "near_duplicates"]
+
+
+def near_duplicates(hashes: Mapping[str, str], apart: int) -> dict[str, str]:
+    """Names whose hash is nearer than ``apart`` bits to that of an earlier one that stays.
+
+    Hashes that differ in fewer than ``apart`` bits agree in one of as many bands at least, so only
+    those that share a band are compared; time grows with the pairs that share one, not with all.
+
+    >>> near_duplicates({"a": "00000000000000ff", "b": "00000000000000fe", "c": "f" * 16}, 3)
+    {'b': 'a'}
+
+    Raises:
+        RequestError: ``apart`` below 1 or above 16: bands of fewer than four bits find everything.
+    """
+    if not 1 <= apart <= 16:
+        raise RequestError(f"near duplicates: expected 1 to 16 bits apart; got {apart}")
+    edges = [round(HASH_BITS * place / apart) for place in range(apart + 1)]
+    bands: list[dict[int, list[str]]] = [defaultdict(list) for _ in range(apart)]
+    found: dict[str, str] = {}
+    for name, code in hashes.items():
+        number = int(code, 16)
+        parts = [(number >> low) & ((1 << (high - low)) - 1) for low, high in pairwise(edges)]
+        near = (
+            other
+            for band, part in zip(bands, parts, strict=True)
+            for other in band.get(part, ())
+            if hash_distance(code, hashes[other]) < apart
+        )
+        first = next(near, None)
+        if first is not None:
+            found[name] = first
+            continue
+        for band, part in zip(bands, parts, strict=True):
+            band[part].append(name)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlike:
+    """Keeps the first of items whose pictures' hashes (``data["hash"]``) are nearly the same.
+
+    Attributes:
+        apart: those that differ in fewer bits of 64 are the same.
+    """
+
+    apart: int = 6
+    name: str = "unlike"
+
+    def settings(self) -> Mapping[str, Any]:
+        """See `WholeStep`."""
+        return {"apart": self.apart}
+
+    def decide(self, items: Iterable[Item]) -> Mapping[str, Lost]:
+        """See `WholeStep`."""
+        hashes = {item.id: _hash(item) for item in items}
+        return {
+            name: Lost(name, "looks like an earlier one", detail=first)
+            for name, first in near_duplicates(hashes, self.apart).items()
+        }
+
+
+def _hash(item: Item) -> str:
+    code = item.data.get("hash")
+    if not isinstance(code, str):
+        raise DataError(f"{item.id}: has no hash of its picture; expected one from an earlier step")
+    return code

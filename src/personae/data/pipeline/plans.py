@@ -1,0 +1,179 @@
+"""What a synthetic set is to show: tasks, subjects and words, before anything is drawn.
+
+The seven tasks are PSR's (Wang et al., arXiv 2512.01236): attribute, background, action, position,
+complex, and three and four subjects. Their templates and models are not published; the words are
+ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from personae.data.pipeline.items import Item
+from personae.errors import RequestError
+from personae.toons import scene
+from personae.toons.caption import WHERE
+from personae.toons.scene import ToonScene
+
+__all__ = ["TASKS", "Planner", "TemplatePlanner", "WorldPlanner", "plans"]
+
+TASKS = ("attribute", "background", "action", "position", "complex", "three", "four")
+_COUNTS = {"three": 3, "four": 4}
+_SALT = 0x5C3E
+_TRIES = 500
+
+
+class Planner(Protocol):
+    """Makes one plan of a task."""
+
+    def plan(self, task: str, number: int, seed: int) -> Mapping[str, Any]:
+        """``prompt`` with ids in braces, ``nouns`` by id, ``alone`` words by id, and more."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """What plans depend on, as JSON."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplatePlanner:
+    """Plans from lists of words: what a text-to-image model is to draw.
+
+    Attributes:
+        nouns: categories; a plan takes different ones.
+        places, attributes, actions: as a sentence ends on them ("in a park", "wearing a scarf",
+            "waving").
+        relations: between the first and the second.
+    """
+
+    nouns: tuple[str, ...]
+    places: tuple[str, ...] = ("in a park", "on a beach", "in the snow", "in a city", "in a room")
+    attributes: tuple[str, ...] = ("wearing a scarf", "wearing a hat", "wearing a cape")
+    actions: tuple[str, ...] = ("waving", "jumping", "holding a balloon")
+    relations: tuple[str, ...] = ("left of", "above", "next to")
+
+    def __post_init__(self) -> None:
+        if len(set(self.nouns)) < max(_COUNTS.values()):
+            raise RequestError(
+                f"plan.nouns: expected at least {max(_COUNTS.values())} different ones, for "
+                f"scenes of so many subjects; got {list(self.nouns)}"
+            )
+        for name in ("places", "attributes", "actions", "relations"):
+            if not getattr(self, name):
+                raise RequestError(f"plan.{name}: expected some words; got none")
+
+    def settings(self) -> Mapping[str, Any]:
+        """See `Planner`."""
+        return {"planner": "templates", **vars(self)}
+
+    def plan(self, task: str, number: int, seed: int) -> Mapping[str, Any]:
+        """See `Planner`."""
+        rng = np.random.default_rng([_SALT, seed, number])
+
+        def one(words: Sequence[str]) -> str:
+            return words[int(rng.integers(len(words)))]
+
+        nouns = [str(noun) for noun in rng.choice(sorted(set(self.nouns)), 4, replace=False)]
+        ids = "abcd"[: _COUNTS.get(task, 2)]
+        place, parts = one(self.places), []
+        if task in {"position", "complex"}:
+            parts.append(f"{{a}} {one(self.relations)} {{b}}")
+        if task in {"attribute", "complex"}:
+            parts += [f"{{{name}}} {one(self.attributes)}" for name in ids]
+        if task in {"action", "complex"}:
+            parts += [f"{{{name}}} {one(self.actions)}" for name in ids]
+        names = [f"{{{name}}}" for name in ids]
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        elsewhere = [other for other in self.places if other != place] or [place]
+        return {
+            "prompt": ", ".join([f"{listed} {place}", *parts]),
+            "nouns": dict(zip(ids, nouns, strict=False)),
+            "alone": {name: one(elsewhere) for name in ids},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldPlanner:
+    """Plans that the toon world can draw: seeds of scenes whose claims belong to the task.
+
+    Attributes:
+        split: whose identities.
+        start: the first seed; plan n looks from ``start + 1000 n`` on.
+        look_alikes: share of scenes whose toons differ in a trait or two.
+    """
+
+    split: str = "train"
+    start: int = 0
+    look_alikes: float = 0.2
+
+    def settings(self) -> Mapping[str, Any]:
+        """See `Planner`."""
+        return {"planner": "world", **vars(self)}
+
+    def plan(self, task: str, number: int, seed: int) -> Mapping[str, Any]:
+        """See `Planner`."""
+        rng = np.random.default_rng([_SALT, seed, number])
+        alike = bool(rng.random() < self.look_alikes)
+        first, count = self.start + 1000 * number, _COUNTS.get(task, 2)
+        for world_seed in range(first, first + _TRIES):
+            drawn = scene(world_seed, count=count, split=self.split, look_alikes=alike)  # type: ignore[arg-type]
+            if _suits(task, drawn):
+                break
+        else:
+            raise RequestError(f"plan {number}: no scene of {_TRIES} is one of task {task!r}")
+        elsewhere = [words for place, words in WHERE.items() if place != drawn.place]
+        return {
+            "prompt": drawn.prompt,
+            "nouns": {member.name: member.toon.noun for member in drawn.members},
+            "alone": {member.name: str(rng.choice(elsewhere)) for member in drawn.members},
+            "world": {"seed": world_seed, "count": count, "alike": alike, "split": self.split},
+        }
+
+
+def _suits(task: str, drawn: ToonScene) -> bool:
+    kinds = {claim.kind for claim in drawn.claims} - {"count", "place"}
+    if task == "background":
+        return not kinds
+    if task == "complex":
+        return len(kinds) >= 2
+    wanted = {"attribute": "wears", "action": "action", "position": "relation"}
+    return wanted[task] in kinds if task in wanted else True
+
+
+def plans(
+    planner: Planner,
+    count: int,
+    tasks: Mapping[str, float],
+    seed: int = 0,
+    *,
+    license: str | None = None,
+    consent: str | None = None,
+) -> Iterator[Item]:
+    """An item a plan: tasks in the shares asked for, spread evenly over the whole.
+
+    Raises:
+        RequestError: no plan, an unknown task, or shares that are not.
+    """
+    unknown = sorted(set(tasks) - set(TASKS))
+    if count < 1 or unknown or not tasks or min(tasks.values()) < 0 or not sum(tasks.values()):
+        raise RequestError(
+            f"plan: expected count 1 or more and shares of {', '.join(TASKS)}, not all 0; got "
+            f"{count}, {dict(tasks)}"
+        )
+    shares = np.asarray(list(tasks.values()), float) / sum(tasks.values())
+    owed = np.zeros(len(shares))
+    for number in range(count):
+        owed += shares
+        place = int(owed.argmax())
+        owed[place] -= 1
+        task = list(tasks)[place]
+        yield Item(
+            id=f"plan-{number:07d}",
+            data={"task": task, **planner.plan(task, number, seed)},
+            license=license,
+            consent=consent,
+        )

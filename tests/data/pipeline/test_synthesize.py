@@ -1,0 +1,183 @@
+"""Plans, pictures of several, and each of them drawn again alone."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from personae.data.examples import ExampleFile
+from personae.data.pipeline.alone import Alike, Located, Redrawn, Studio
+from personae.data.pipeline.drawn import Drawn
+from personae.data.pipeline.items import Item
+from personae.data.pipeline.people import Faces, face_eyes, look
+from personae.data.pipeline.plans import TASKS, TemplatePlanner, WorldPlanner, plans
+from personae.data.pipeline.runner import run_pipeline
+from personae.data.pipeline.step import Files
+from personae.data.synthesize import SynthesisRecipe, read_synthesis, synthesize
+from personae.errors import DataError, RequestError
+from personae.subjects.box import Box
+from personae.toons import portrait, scene, toon
+
+RECIPE = Path(__file__).parents[3] / "recipes" / "synthesize_toons.toml"
+NOUNS = ("cat", "dog", "robot", "girl", "orange")
+
+
+def test_tasks_come_in_their_shares_and_hold_what_they_say() -> None:
+    made = list(plans(WorldPlanner(), 21, dict.fromkeys(TASKS, 1.0)))
+    assert set(Counter(item.data["task"] for item in made).values()) == {3}
+    for item in made:
+        told = item.data["world"]
+        drawn = scene(told["seed"], count=told["count"], look_alikes=told["alike"])
+        kinds = {claim.kind for claim in drawn.claims}
+        task = item.data["task"]
+        assert told["count"] == {"three": 3, "four": 4}.get(task, 2)
+        assert {"attribute": "wears", "action": "action", "position": "relation"}.get(
+            task, "place"
+        ) in kinds
+        if task == "background":
+            assert kinds == {"count", "place"}
+        assert item.data["prompt"] == drawn.prompt
+        assert all(words not in drawn.prompt for words in item.data["alone"].values())
+    again = list(plans(WorldPlanner(), 21, dict.fromkeys(TASKS, 1.0)))
+    assert again == made
+    two = list(plans(WorldPlanner(), 9, {"four": 2.0, "action": 1.0}))
+    assert Counter(item.data["task"] for item in two) == {"four": 6, "action": 3}
+
+
+def test_templates_name_everybody_once_and_place_them_elsewhere_alone() -> None:
+    planner = TemplatePlanner(nouns=NOUNS)
+    for item in plans(planner, 60, dict.fromkeys(TASKS, 1.0), license="mine"):
+        nouns, prompt = item.data["nouns"], item.data["prompt"]
+        assert len(set(nouns.values())) == len(nouns) and item.license == "mine"
+        assert all(f"{{{name}}}" in prompt for name in nouns)
+        assert all(words in planner.places for words in item.data["alone"].values())
+        assert all(words not in prompt for words in item.data["alone"].values())
+        if item.data["task"] == "position":
+            assert any(f"{{a}} {words} {{b}}" in prompt for words in planner.relations)
+        if item.data["task"] == "background":
+            assert "," not in prompt
+    with pytest.raises(RequestError, match="at least 4 different"):
+        TemplatePlanner(nouns=("cat", "dog", "cat", "cat"))
+    with pytest.raises(RequestError, match="shares of attribute"):
+        list(plans(planner, 3, {"singing": 1.0}))
+
+
+def faces_of_scene(tmp_path: Path, seed: int, count: int) -> tuple[Item, np.ndarray, list]:
+    drawn = scene(seed, count=count)
+    where = {m.name: list(m.face.xyxy) for m in drawn.members}
+    found = [face.as_json() for face in look(face_eyes("toons"), drawn.image, count)]
+    nouns = {m.name: m.toon.noun for m in drawn.members}
+    data = {"faces": found, "nouns": nouns, "where": where}
+    return Item(id=f"s{seed}", data=data), drawn.image, drawn.members
+
+
+def test_faces_are_given_to_those_whose_place_is_told(tmp_path: Path) -> None:
+    files = Files(tmp_path, "x", tmp_path)
+    for seed in range(6):
+        item, _, members = faces_of_scene(tmp_path, seed, 3)
+        made = Located().work(None, [item], files)
+        if made.lost:
+            assert made.lost[0].reason == "not as many people as the caption says"
+            continue
+        (out,) = made.items
+        for told, member in zip(out.data["faces"], members, strict=True):
+            left, top, right, bottom = told["box"]
+            x, y = member.face.center
+            assert left < x < right and top < y < bottom
+        # Without a place told they stand from left to right.
+        data = {key: value for key, value in item.data.items() if key != "where"}
+        (blind,) = Located().work(None, [replace(item, data=data)], files).items
+        lefts = [told["box"][0] for told in blind.data["faces"]]
+        assert lefts == sorted(lefts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faithful(Redrawn):
+    """A single-subject model that cannot fail: a portrait of the toon itself, or of ``other``."""
+
+    other: bool = False
+
+    def build(self):
+        return Studio(None, face_eyes("toons"))
+
+    def _draw(self, backbone, item, name, crop, number):
+        told = item.data["world"]
+        drawn = scene(told["seed"], count=told["count"], look_alikes=told["alike"])
+        own = next(m.toon for m in drawn.members if m.name == name)
+        return portrait(toon(own.seed + 1) if self.other else own, 77 + number, 128).image
+
+
+def steps(**more) -> list:
+    eyes = {"eyes": "toons"}
+    return [
+        Drawn(),
+        Faces(**eyes, least=2, least_px=12),
+        Located(),
+        Faithful(**eyes, **more),
+        Alike(**eyes),
+    ]
+
+
+def test_references_of_their_own_people_go_on_and_others_do_not(tmp_path: Path) -> None:
+    source = list(plans(WorldPlanner(look_alikes=0.0), 7, dict.fromkeys(TASKS, 1.0)))
+    good = run_pipeline(source, steps(), tmp_path / "good")
+    assert good.steps[-1].num_out >= 5
+    for item in good.items():
+        assert min(one["similarity"] for one in item.data["people"]) > 0.5
+        assert {f"reference-{name}" for name in item.data["nouns"]} <= item.files.keys()
+    bad = run_pipeline(source, steps(other=True), tmp_path / "bad")
+    assert bad.steps[-1].num_out == 0
+    assert "a reference is not its person" in bad.steps[-1].dropped
+
+
+def test_cut_outs_hold_their_toon_and_little_else(tmp_path: Path) -> None:
+    redrawn, studio = Redrawn(eyes="toons"), Faithful(eyes="toons").build()
+    shares = []
+    for seed in range(6):
+        item, image, _ = faces_of_scene(tmp_path, seed, 2)
+        made = Located().work(None, [item], Files(tmp_path, "x", tmp_path))
+        for out in made.items:
+            own, other = (Box(*told["box"]) for told in out.data["faces"])
+            crop = redrawn._crop(studio, image, own, [other])
+            assert crop is not None and crop.shape[0] == crop.shape[1]
+            assert len(look(studio.eyes, crop, 1)) == 1
+            shares.append((crop == np.array((210, 215, 220))).all(-1).mean())
+    assert len(shares) >= 4 and np.mean(shares) > 0.25, "what is behind is gone"
+
+
+def test_the_command_makes_a_set_that_can_be_trained_on(tmp_path: Path, monkeypatch) -> None:
+    recipe = read_synthesis(RECIPE, ["count=7", "shard_items=4"])
+    recipe = replace(recipe, redrawn=Faithful(eyes="toons"))
+    account = synthesize(recipe, tmp_path)
+    examples = ExampleFile(tmp_path / "examples.jsonl", ((128, 128), (192, 128)), 64)
+    assert len(examples) == account.steps[-1].num_out >= 4 and not examples.problems
+    lines = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
+    assert all(line["license"] == "CC0-1.0" and line["consent"] == "drawn" for line in lines)
+    assert all("{" not in line["prompt"] and "1" in line["prompt"] for line in lines)
+    assert {line["task"] for line in lines} <= set(TASKS)
+    with Image.open(tmp_path / "contact_sheet.png") as sheet:
+        assert sheet.height > 500
+    again = synthesize(recipe, tmp_path)
+    assert all(step.num_made == 0 for step in again.steps)
+
+
+def test_recipes_that_contradict_themselves(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected the same eyes"):
+        read_synthesis(RECIPE, ["alike.eyes=dlib"])
+    with pytest.raises(RequestError, match=r"needs a section \[templates\]"):
+        SynthesisRecipe(planner="templates", drawn=Drawn(by="toons"))
+    with pytest.raises(DataError, match="the toon world draws what it planned itself"):
+        read_synthesis(RECIPE, ["drawn.by=toons"])
+    with pytest.raises(DataError, match="subject_words"):
+        read_synthesis(RECIPE, ["subject_words=somebody"])
+    with pytest.raises(RequestError, match="tries"):
+        Redrawn(tries=0)
+    item = Item(id="p", data={"nouns": {"a": "cat"}, "prompt": "{a}"})
+    with pytest.raises(DataError, match="planned for a model, not for the toon world"):
+        Drawn().work(None, [item], Files(tmp_path, "x", tmp_path))
