@@ -97,7 +97,7 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
 
 @data.command()
 def synthesize(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as synthesize_toons.toml.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as data/synthesize_toons.toml.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for what is made.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value over the recipe; again.")

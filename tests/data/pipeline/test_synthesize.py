@@ -24,7 +24,7 @@ from personae.errors import DataError, RequestError
 from personae.subjects.box import Box
 from personae.toons import portrait, scene, toon
 
-RECIPE = Path(__file__).parents[3] / "recipes" / "synthesize_toons.toml"
+RECIPE = Path(__file__).parents[3] / "recipes" / "data" / "synthesize_toons.toml"
 NOUNS = ("cat", "dog", "robot", "girl", "orange")
 
 
