@@ -45,6 +45,8 @@ if __name__ == "__main__":
     short += ["rerefl.reward_weight=1", "training.ema_decay=0.9"]
     quiet = ["samples.every=0", "validation.every=0", "validation.examine_every=0"]
     run = finetune(read_recipe(RECIPE, short + quiet), out / "run", resume=(out / "run").exists())
+    if run.saved is None:
+        raise SystemExit("stopped; run the same command again to go on")
     print(f"{run.steps} steps of ReReFL in {run.seconds:.0f} s")
 
     backbone = load_backbone("toons")
