@@ -96,8 +96,8 @@ def counts_table(out: Path, kind: str, arms: Sequence[str]) -> list[Line]:
         print(line([arm, *cells]))
         lines.append(Line(arm, points))
         if points and points[0].y > 0:
-            shares = [share(casts[count], casts[2]) for count in COUNTS]
-            print(line([f"{arm}: of its own with two", *shares]))
+            shares = [share(casts[count], casts[2]) for count in COUNTS[1:]]
+            print(line([f"{arm}: of its own with two", "1", *shares]))
     told = PUBLISHED[kind]
     print(line(["MuDI as published (SDXL, judged by people)", *(f"{v / 100:.2f}" for v in told)]))
     print(line(["as published: of its own with two", *(f"{v / told[0]:.3f}" for v in told)]))
@@ -107,7 +107,7 @@ def counts_table(out: Path, kind: str, arms: Sequence[str]) -> list[Line]:
 
 def share(casts: Sequence[np.ndarray], two: Sequence[np.ndarray]) -> str:
     """Of two means; both are drawn anew for the interval."""
-    if not casts:
+    if not casts or not two:
         return "-"
     upper, lower = resampled(casts), np.random.default_rng(1).permutation(resampled(two))
     low, high = np.quantile(upper / np.maximum(lower, 1e-6), (0.025, 0.975))
