@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from personae.errors import DataError, RequestError
 from personae.metrics import (
     detect_and_compare,
+    ip_similarity,
     reference_similarity,
     strict_detect_and_compare,
     strict_id_similarity,
@@ -156,3 +157,29 @@ def test_a_swap_costs_officially_and_not_strictly_and_absence_costs_strictly():
     np.testing.assert_array_equal(
         strict_subject_consistency(swapped), strict_id_similarity(swapped)
     )
+
+
+@given(seed=st.integers(0, 10_000))
+def test_ip_similarity_is_the_slow_one(seed):
+    rng = np.random.default_rng(seed)
+    corners = np.sort(rng.uniform(0, 60, (rng.integers(0, 7), 2, 2)), axis=1)
+    boxes, values = corners.reshape(-1, 4), rng.uniform(-1, 1, len(corners))
+    width = int(rng.integers(16, 800))
+    assert ip_similarity(values, boxes, width) == pytest.approx(
+        slow.ip_similarity(values, boxes, width)
+    )
+
+
+def test_ip_similarity_by_hand():
+    """A picture 200 wide: boxes below 10 x 10 or thinner than 2.5 are too small."""
+    boxes = np.array(
+        [[0, 0, 9, 11], [0, 0, 2, 100], [0, 0, 10, 10], [0, 0, 50, 50], [5, 5, 40, 40]]
+    )
+    values = np.array([0.9, 0.8, 0.2, 0.1, 0.3])
+    assert ip_similarity(values, boxes, 200) == 0.3
+    # The fourth that is large enough is not looked at.
+    more = np.vstack([boxes, [[0, 0, 90, 90]]])
+    assert ip_similarity(np.append(values, 0.99), more, 200) == 0.3
+    assert ip_similarity(values[:2], boxes[:2], 200) == 0
+    with pytest.raises(DataError, match="IP-Sim"):
+        ip_similarity(values, boxes[:2], 200)

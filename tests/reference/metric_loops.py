@@ -230,3 +230,15 @@ def bootstrap(values, clusters, num_resamples, rng):
         drawn = [x for pick in rng.integers(0, len(names), len(names)) for x in groups[names[pick]]]
         means.append(sum(drawn) / len(drawn))
     return np.percentile(means, [2.5, 97.5])
+
+
+def ip_similarity(similarity, boxes, width):
+    """The most similar of the first three boxes that are large enough; 0 without one."""
+    least, kept = width // 20, []
+    for value, (left, top, right, bottom) in zip(similarity, boxes, strict=True):
+        wide, high = right - left, bottom - top
+        if wide * high < least * least or min(wide, high) < least / 4:
+            continue
+        if len(kept) < 3:
+            kept.append(value)
+    return max(kept) if kept else 0.0

@@ -9,6 +9,7 @@ import typer
 
 from personae import __version__
 from personae.cli import commands
+from personae.cli.bench import bench
 from personae.cli.data import data
 from personae.cli.export import export
 from personae.cli.generate import generate
@@ -36,6 +37,7 @@ app.command()(commands.evaluate)
 app.command()(commands.compare)
 app.command()(commands.report)
 app.command()(commands.doctor)
+app.command()(bench)
 app.command()(prepare)
 app.command()(export)
 app.command()(prior)

@@ -28,7 +28,7 @@ from personae.subjects.manifest import read_scenes
 from personae.subjects.scene import Scene
 from personae.subjects.subject import ReferenceFile
 
-__all__ = ["Evaluation", "EvaluationResult", "evaluate", "separability_rows"]
+__all__ = ["Evaluation", "EvaluationResult", "evaluate", "separability_rows", "shot_stamp"]
 
 Rows = list[dict[str, Any]]
 Progress = Callable[[int, int], None]
@@ -99,7 +99,7 @@ def evaluate(task: Evaluation, progress: Progress | None = None) -> EvaluationRe
     num_new = _score_missing(task, shots, settings["eyes"], groups, progress)
     if scorers:
         with RowLog(task.out / "results.jsonl") as log:
-            score_texts(scorers, shots, log, _stamp)
+            score_texts(scorers, shots, log, shot_stamp)
     problems = (*manifest.problems, *found.problems)
     separability = separability_rows(witnesses, manifest.scenes)
     inseparable = tuple(row["reason"] for row in separability if not row["separable"])
@@ -146,7 +146,7 @@ def _score_missing(
 ) -> int:
     """Score the pictures that have no rows yet, drop rows that no longer hold; how many."""
     wanted = {_key(shot, task.protocol, eyes): shot for shot in shots}
-    stamps = {key: _stamp(shot) for key, shot in wanted.items()}
+    stamps = {key: shot_stamp(shot) for key, shot in wanted.items()}
     with RowLog(task.out / "results.jsonl") as log:
         stale = [
             key for key, stamp in log.done.items() if _is_stale(key, stamp, stamps, task, eyes)
@@ -225,7 +225,7 @@ def _is_stale(
     return protocol == task.protocol and set(used.split(",")) <= set(eyes.values())
 
 
-def _stamp(shot: Shot) -> str:
+def shot_stamp(shot: Shot) -> str:
     """Changes with anything that the rows depend on: scene, files, version of the formulas."""
     scene = replace(shot.scene, where="")
     files = [file for subject in scene.subjects.values() for file in subject.references]

@@ -9,6 +9,7 @@ from personae.metrics.cards import METRICS, MetricCard
 from personae.metrics.copy_paste import copy_paste, copy_paste_reference
 from personae.metrics.fidelity import (
     detect_and_compare,
+    ip_similarity,
     reference_similarity,
     strict_detect_and_compare,
     strict_reference_similarity,
@@ -82,6 +83,7 @@ __all__ = [
     "dpg_score",
     "id_confusion",
     "id_similarity",
+    "ip_similarity",
     "judged_mean",
     "matching_reward",
     "matching_rewards",

@@ -30,6 +30,9 @@ _MUDI = "MuDI, arXiv 2404.04243"
 _PSR = "PSR, arXiv 2512.01236, and PSRBench"
 _WITHANYONE = "WithAnyone, arXiv 2510.14975"
 
+_OMNICONTEXT = "OmniContext (OmniGen2, arXiv 2506.18871)"
+_DPG = "DPG-Bench (ELLA, arXiv 2403.05135), as XVerseBench uses it"
+
 _CLIP = "CLIP, arXiv 2103.00020; CLIP-T of DreamBooth, arXiv 2208.12242"
 
 _CARDS = (
@@ -102,6 +105,15 @@ _CARDS = (
         meaning="Similarity of a thing to the first box found for its noun.",
     ),
     MetricCard(
+        name="ip_similarity",
+        protocol="official",
+        per_subject=True,
+        low=-1.0,
+        paper="XVerseBench (XVerse, arXiv 2506.21416)",
+        meaning="Similarity of a thing to the most similar of the first three boxes found for its "
+        "noun; 0 where none is.",
+    ),
+    MetricCard(
         name="strict_detect_and_compare",
         protocol="strict",
         per_subject=False,
@@ -140,6 +152,55 @@ _CARDS = (
         per_subject=False,
         meaning="Share of the scene's claims (place, count, relation, what is worn and done) that "
         "the picture keeps; what is claimed of an absent subject is not kept.",
+    ),
+    MetricCard(
+        name="strict_semantic_alignment",
+        protocol="strict",
+        per_subject=False,
+        paper=f"after {_PSR}",
+        meaning="A tenth of a judge's mark for how the picture keeps the whole prompt, with the "
+        "very subjects of the references.",
+    ),
+    MetricCard(
+        name="semantic_alignment",
+        protocol="official",
+        per_subject=False,
+        paper=_PSR,
+        meaning="A tenth of a judge's mark for how the picture keeps the whole prompt; no "
+        "reference is shown.",
+    ),
+    MetricCard(
+        name="strict_omnicontext_overall",
+        protocol="strict",
+        per_subject=False,
+        high=10.0,
+        paper=f"after {_OMNICONTEXT}",
+        meaning="Root of the product of two marks, each the mean of all repeats.",
+    ),
+    MetricCard(
+        name="omnicontext_overall",
+        protocol="official",
+        per_subject=False,
+        high=10.0,
+        paper=_OMNICONTEXT,
+        meaning="Root of the product of a judge's marks for prompt following and subject "
+        "consistency, the last of three repeats.",
+    ),
+    MetricCard(
+        name="strict_dpg_score",
+        protocol="strict",
+        per_subject=False,
+        paper=f"after {_DPG}",
+        meaning="Share of questions about the picture that are answered yes, none of whose parents "
+        "failed; unmeasured unless all are known.",
+    ),
+    MetricCard(
+        name="dpg_score",
+        protocol="official",
+        per_subject=False,
+        paper=_DPG,
+        meaning="Share of questions about the picture that are answered yes, children of a failed "
+        "parent being no.",
     ),
     MetricCard(
         name="clip_t",

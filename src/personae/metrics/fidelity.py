@@ -15,6 +15,7 @@ from personae.metrics.assignment import matched, matched_mask, places
 __all__ = [
     "Assignment",
     "detect_and_compare",
+    "ip_similarity",
     "reference_similarity",
     "strict_detect_and_compare",
     "strict_reference_similarity",
@@ -228,6 +229,40 @@ def subject_consistency(similarity: Array) -> Array:
     found = values.diagonal()
     missing = found.new_full((values.shape[0] - found.shape[0],), torch.nan)
     return like(torch.cat([found, missing]), similarity)
+
+
+def ip_similarity(
+    similarity: Array, boxes_xyxy_px: Array, image_width_px: int, num_instances: int = 3
+) -> float:
+    r"""IP-Sim of XVerseBench of one thing: its most similar instance; higher is better.
+
+    .. math:: \max_{j \le 3} s_j, \quad 0 \text{ where no instance is left}
+
+    over the boxes (N, 4) that were found for its noun, in the detector's order, without those that
+    are too small: with m a twentieth of the picture's width (whole pixels), an area below m^2 or a
+    side below m / 4. ``similarity`` is (N,).
+
+    Raises:
+        DataError: shapes that do not fit, or a similarity that is not finite.
+
+    >>> import numpy as np
+    >>> boxes = np.array([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 50.0, 50.0]])
+    >>> ip_similarity(np.array([0.9, 0.5]), boxes, 200)
+    0.5
+    >>> ip_similarity(np.array([0.9]), boxes[:1], 200)
+    0.0
+    """
+    values, boxes = finite(as_tensor(similarity), "similarity"), as_tensor(boxes_xyxy_px)
+    if values.ndim != 1 or boxes.shape != (values.shape[0], 4):
+        raise DataError(
+            f"IP-Sim: {tuple(values.shape)} similarities of {tuple(boxes.shape)} boxes; expected "
+            "(N,) and (N, 4)"
+        )
+    least = image_width_px // 20
+    sides = boxes[:, 2:] - boxes[:, :2]
+    large = (sides.prod(-1) >= least**2) & (sides.min(-1).values >= least / 4)
+    kept = values[large][:num_instances]
+    return float(kept.max()) if len(kept) else 0.0
 
 
 def strict_subject_consistency(similarity: Array) -> Array:

@@ -13,6 +13,7 @@ from personae.metrics.evidence import Evidence, Gallery
 from personae.metrics.eyes import Group
 from personae.metrics.fidelity import (
     detect_and_compare,
+    ip_similarity,
     strict_detect_and_compare,
     strict_subject_consistency,
     subject_consistency,
@@ -53,7 +54,7 @@ _PLAN: dict[tuple[Protocol, Group], tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("matching_reward", "detect_and_compare"),
     ),
     ("official", "thing"): (
-        ("subject_consistency",),
+        ("subject_consistency", "ip_similarity"),
         ("matching_reward", "detect_and_compare"),
     ),
 }
@@ -179,17 +180,49 @@ def _official(evidence: Evidence) -> dict[str, Any]:
         "matching_reward": matching_reward(similarity),
         "detect_and_compare": detect_and_compare(similarity.T, evidence.gallery.official_expected),
         "subject_consistency": subject_consistency(_first_boxes(evidence)),
+        "ip_similarity": _most_similar_boxes(evidence),
     }
 
 
+def _found_as(evidence: Evidence, name: str) -> list[int]:
+    """The boxes found for a subject's noun, in the detector's order.
+
+    Where two subjects share a noun, its boxes are nobody's in particular: they are both's.
+    """
+    nouns = evidence.gallery.nouns
+    shared = [nouns[other] for other in evidence.gallery.subjects].count(nouns[name]) > 1
+    return [
+        place
+        for place, item in enumerate(evidence.detections)
+        if item.subject == name or (shared and item.subject is None)
+    ]
+
+
 def _first_boxes(evidence: Evidence) -> np.ndarray:
-    """(M, M): column i is the box that the detector was surest of for subject i; NaN where none."""
-    similarity = np.full((len(evidence.subjects), len(evidence.subjects)), np.nan)
-    found_as = [item.subject for item in evidence.detections]
+    """(M, M): column i is the first box that was found for subject i; NaN where none.
+
+    PSRBench's program for two subjects gives the second of a shared noun the second box; those for
+    three and four give all of them the first.
+    """
+    count = len(evidence.subjects)
+    similarity = np.full((count, count), np.nan)
+    used: set[int] = set()
     for column, name in enumerate(evidence.subjects):
-        if name in found_as:
-            similarity[:, column] = evidence.official[:, found_as.index(name)]
+        places = [place for place in _found_as(evidence, name) if count != 2 or place not in used]
+        if places:
+            similarity[:, column] = evidence.official[:, places[0]]
+            used.add(places[0])
     return similarity
+
+
+def _most_similar_boxes(evidence: Evidence) -> list[float]:
+    """IP-Sim of each subject, over the boxes that were found for its noun."""
+    values = []
+    for row, name in enumerate(evidence.subjects):
+        own = _found_as(evidence, name)
+        boxes = np.array([evidence.boxes[place].xyxy for place in own]).reshape(-1, 4)
+        values.append(ip_similarity(evidence.official[row, own], boxes, evidence.size[0]))
+    return values
 
 
 def _copy_metric(gallery: Gallery, subject: str) -> str | None:

@@ -1,0 +1,130 @@
+"""The page of a suite's run: its table beside the published rows, and what was not done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from personae.compute.runs import read_json
+from personae.errors import DataError
+from personae.evaluation.suites.card import SuiteCard
+from personae.evaluation.suites.registry import SUITES
+from personae.report.page import content_policy, page_file, write_whole
+
+__all__ = ["PAGE", "by_source", "render_tables", "write_bench_page"]
+
+PAGE = "bench.html"
+
+
+def write_bench_page(run: Path, out: Path | None = None) -> Path:
+    """Write ``bench.html`` of a run's ``bench.json`` and return its path.
+
+    Raises:
+        DataError: there is no such file, or it is of a run that did not end.
+        WorkError: the page cannot be written.
+    """
+    path = run / "bench.json"
+    data = read_json(path)
+    if data.get("suite") not in SUITES or "lines" not in data:
+        raise DataError(f"{path}: no finished run of a suite; run `personae bench` again")
+    card = SUITES[data["suite"]].card
+    account = data["account"]
+    target = run / PAGE if out is None else out
+    write_whole(
+        target,
+        render_tables(
+            title=f"{card.title}: {data['model']}",
+            lead=_lead(card, data),
+            cautions=[f"Unverified: {card.unverified}"] if card.unverified else [],
+            tables=_tables(card, data),
+            lists=[
+                {"title": "What was not done", "items": _not_done(account, data)},
+                {
+                    "title": "Known faults of the published program and data",
+                    "items": [f"{item.fault}. Here: {item.here}." for item in card.faults],
+                },
+            ],
+            disagreements=data["disagreements"]["rows"],
+            counts=data["disagreements"]["columns"],
+        ),
+    )
+    return target
+
+
+def render_tables(
+    *,
+    title: str,
+    lead: Sequence[str],
+    cautions: Sequence[str],
+    tables: Sequence[Mapping[str, Any]],
+    lists: Sequence[Mapping[str, Any]],
+    disagreements: Sequence[Mapping[str, Any]] = (),
+    counts: Mapping[str, Any] | None = None,
+) -> Any:
+    """A page of tables, piece by piece; nothing in it runs."""
+    style = "\n".join(page_file(name) for name in ("page.css", "bench.css"))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.from_string(page_file("bench.html.j2")).generate(
+        title=title,
+        lead=lead,
+        cautions=cautions,
+        tables=tables,
+        lists=[item for item in lists if item["items"]],
+        disagreements=disagreements,
+        counts=counts or {},
+        style=Markup(style),
+        policy=content_policy("", style),
+    )
+
+
+def _lead(card: SuiteCard, data: Mapping[str, Any]) -> list[str]:
+    judge = data["judge"] or "nobody was asked"
+    return [
+        f"{card.paper}. Data: {card.source}; {card.licence}.",
+        f"{data['num_scenes']} scenes, {data['num_seeds']} to be drawn of each. Eyes here: "
+        f"{'; '.join(name for name in data['eyes'] if name != data['judge'])}. Judge: {judge}.",
+        f"Eyes of the suite: {card.eyes}. Numbers by other eyes are other numbers.",
+        "Ours: mean, 95% interval over scenes, n measured of n asked for.",
+    ]
+
+
+def _tables(card: SuiteCard, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tables = []
+    for subset in dict.fromkeys(line["subset"] for line in data["lines"]):
+        ours = [line for line in data["lines"] if line["subset"] == subset]
+        names = [name for name in card.names if any(name in x["cells"] for x in ours)]
+        tables.append(
+            {
+                "title": subset,
+                "names": names,
+                "ours": [
+                    {"label": f"{data['model']}, {line['protocol']}", "cells": line["cells"]}
+                    for line in ours
+                ],
+                "published": by_source(card, subset),
+            }
+        )
+    return tables
+
+
+def by_source(card: SuiteCard, subset: str) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The published rows of a subset, each source once: rows of other sources do not compare."""
+    sources: dict[str, list[dict[str, Any]]] = {}
+    for row in card.published:
+        if row.subset == subset:
+            sources.setdefault(row.source, []).append(vars(row))
+    return list(sources.items())
+
+
+def _not_done(account: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    silent = {
+        f"{name} is unmeasured: {cell['reason']}"
+        for line in data["lines"]
+        for name, cell in line["cells"].items()
+        if cell["mean"] is None and cell["reason"]
+    }
+    return [*account["told"], *sorted(silent)]
