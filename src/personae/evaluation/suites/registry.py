@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from personae.errors import RequestError
+from personae.evaluation.suites.mudi import MUDI
+from personae.evaluation.suites.psrbench import PSRBENCH
 from personae.evaluation.suites.suite import Suite
 from personae.evaluation.suites.toonbench import TOONBENCH
 from personae.evaluation.suites.xversebench import XVERSEBENCH
 
 __all__ = ["SUITES", "suite_named"]
 
-SUITES: Mapping[str, Suite] = {suite.card.name: suite for suite in (TOONBENCH, XVERSEBENCH)}
+SUITES: Mapping[str, Suite] = {
+    suite.card.name: suite for suite in (TOONBENCH, XVERSEBENCH, PSRBENCH, MUDI)
+}
 """What `personae bench` knows."""
 
 
