@@ -259,6 +259,14 @@ _CARDS = (
         meaning="1 where every subject is there exactly once, else 0; the mean is a success rate.",
     ),
     MetricCard(
+        name="target_similarity",
+        protocol="strict",
+        per_subject=True,
+        low=-1.0,
+        paper=f"Sim(GT) of {_WITHANYONE}",
+        meaning="Cosine of the subject and of how it should look here; absent is 0.",
+    ),
+    MetricCard(
         name="copy_paste",
         protocol="strict",
         per_subject=True,

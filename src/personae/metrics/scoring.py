@@ -72,6 +72,8 @@ def planned_metrics(
             yield metric, subject
         if protocol == "strict" and (copy := _copy_metric(gallery, subject)):
             yield copy, subject
+        if protocol == "strict" and subject in gallery.targets:
+            yield "target_similarity", subject
     for metric in per_picture:
         yield metric, None
 
@@ -132,6 +134,8 @@ def _subject_score(
 ) -> Score:
     index = evidence.subjects.index(subject)
     found = bool(seen.found[index])
+    if metric == "target_similarity":
+        return _target_score(evidence, seen, index)
     if metric.startswith("copy_paste"):
         return _copy_score(evidence, seen, metric, index)
     value = float(values[metric][index])
@@ -252,6 +256,14 @@ def _copy_score(evidence: Evidence, seen: Presence, metric: str, index: int) -> 
         reason = "needs a target, or two references of the subject"
         return Score.unmeasured(metric, reason, subject)
     return Score.of(metric, value, subject)
+
+
+def _target_score(evidence: Evidence, seen: Presence, index: int) -> Score:
+    """Sim(GT): how much the matched one looks as it should here, by the raw cosine."""
+    subject, box = evidence.subjects[index], seen.match[index]
+    if box is None:
+        return Score.absent("target_similarity", subject)
+    return Score.of("target_similarity", float(evidence.to_target[subject][box]), subject)
 
 
 def _picture_details(evidence: Evidence, seen: Presence) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def consistency(seen: Evidence, metric="subject_consistency") -> dict:
 
 
 def test_two_of_a_category_take_the_boxes_in_the_detectors_order() -> None:
-    """The published fault: a right picture that is swapped is punished; with one box, half a guess."""
+    """The published fault: a right picture that is swapped is punished."""
     nouns, swapped = {"a": "cat", "b": "cat"}, [[0.1, 0.9], [0.8, 0.2]]
     assert consistency(evidence(nouns, [None, None], swapped)) == {"a": 0.1, "b": 0.2}
     assert consistency(evidence(nouns, [None], [[0.9], [0.8]])) == {"a": 0.9, "b": None}

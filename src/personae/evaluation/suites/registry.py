@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from personae.errors import RequestError
+from personae.evaluation.suites.dreambench import DREAMBENCH
 from personae.evaluation.suites.mudi import MUDI
+from personae.evaluation.suites.multiid import MULTIID
+from personae.evaluation.suites.omnicontext import OMNICONTEXT
 from personae.evaluation.suites.psrbench import PSRBENCH
 from personae.evaluation.suites.suite import Suite
 from personae.evaluation.suites.toonbench import TOONBENCH
@@ -14,7 +17,8 @@ from personae.evaluation.suites.xversebench import XVERSEBENCH
 __all__ = ["SUITES", "suite_named"]
 
 SUITES: Mapping[str, Suite] = {
-    suite.card.name: suite for suite in (TOONBENCH, XVERSEBENCH, PSRBENCH, MUDI)
+    suite.card.name: suite
+    for suite in (TOONBENCH, XVERSEBENCH, PSRBENCH, MUDI, OMNICONTEXT, MULTIID, DREAMBENCH)
 }
 """What `personae bench` knows."""
 
