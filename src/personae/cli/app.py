@@ -13,6 +13,7 @@ from personae.cli.bench import bench
 from personae.cli.data import data
 from personae.cli.export import export
 from personae.cli.generate import generate
+from personae.cli.leaderboard import leaderboard
 from personae.cli.merge import merge
 from personae.cli.output import say
 from personae.cli.prepare import prepare
@@ -38,6 +39,7 @@ app.command()(commands.compare)
 app.command()(commands.report)
 app.command()(commands.doctor)
 app.command()(bench)
+app.command()(leaderboard)
 app.command()(prepare)
 app.command()(export)
 app.command()(prior)
