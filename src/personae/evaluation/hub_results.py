@@ -33,7 +33,7 @@ def write_hub_results(run: Standing, folder: Path, dataset: str | None = None) -
         eval_result_entries_to_yaml,
     )
     from huggingface_hub.repocard_data import eval_results_to_model_index
-    from huggingface_hub.utils import yaml_dump
+    from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]
 
     card = SUITES[run.data["suite"]].card
     measured = _measured(run.data)
