@@ -44,7 +44,7 @@ class Account:
 
     @property
     def failed(self) -> bool:
-        """Did something fail that was tried? What the user's folder lacks is no failure."""
+        """Did something fail, or could not be read? A photo that is missing is told of, no more."""
         judge = self.judging
         return bool(self.failures or self.problems or (judge and judge.stopped))
 
