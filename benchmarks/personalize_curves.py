@@ -199,7 +199,7 @@ def similarity_table(out: Path, arms: Sequence[str]) -> list[Line]:
             cells[arm] = clouds[arm][-1].text
         print(line([folder.name, f"{alike:.3f}", *cells.values()]))
     for arm, points in clouds.items():
-        if len({one.y for one in points}) > 1:
+        if len(points) > 3 and len({one.y for one in points}) > 1:
             found = spearmanr([one.x for one in points], [one.y for one in points])
             print(f"{arm}: rank correlation {found[0]:+.2f} (p {found[1]:.2f}, n {len(points)})")
     return [Line(arm, points, joined=False) for arm, points in clouds.items()]
