@@ -38,7 +38,7 @@ PUBLISHED = {"distinct": (99, 84, 50, 10), "alike": (83, 30, 5, 1)}
 BEST = "mudi, best of 4"
 COUNTS = (2, 3, 4, 5)
 COLORS = ("#1b6ca8", "#c2571a", "#5a8f29", "#7b4ba0", "#888888", "#bbbbbb")
-WIDE, HIGH, LEFT, TOP = 380, 240, 50, 58
+WIDE, HIGH, LEFT, TOP = 380, 254, 50, 72
 
 
 @dataclass(frozen=True)
