@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from personae.data.pair import PairTask, make_pairs
 from personae.data.pipeline.clips import Frames
 from personae.data.pipeline.pairs import Pairs
 from personae.data.pipeline.people import Faces
-from personae.data.pipeline.runner import Account
+from personae.data.pipeline.runner import Account, Progress
 from personae.data.synthesize import read_synthesis
 from personae.data.synthesize import synthesize as make_set
 
@@ -86,13 +87,7 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         workers=make_workers(workers),
         blurred=blurred,
     )
-    try:
-        with progress_bar("albums") as tell:
-            account = make_pairs(task, lambda step, done, total: tell(done, total))
-    except KeyboardInterrupt:
-        say("stopped; what was finished is kept, run the same command again to go on")
-        raise typer.Exit(130) from None
-    print_account(account, out, json)
+    _run("albums", lambda tell: make_pairs(task, tell), out, json)
 
 
 @data.command()
@@ -120,14 +115,15 @@ def synthesize(
         require_license=asked.require_license or require_license,
         blurred=asked.blurred or blurred,
     )
+    crew = make_workers(workers)
+    _run("shards", lambda tell: make_set(asked, out, workers=crew, progress=tell), out, json)
+
+
+def _run(label: str, work: Callable[[Progress], Account], out: Path, json: bool) -> None:
+    """A pipeline, with its progress, what stops it, and its account."""
     try:
-        with progress_bar("shards") as tell:
-            account = make_set(
-                asked,
-                out,
-                workers=make_workers(workers),
-                progress=lambda step, done, total: tell(done, total),
-            )
+        with progress_bar(label) as tell:
+            account = work(lambda _, done, total: tell(done, total))
     except KeyboardInterrupt:
         say("stopped; what was finished is kept, run the same command again to go on")
         raise typer.Exit(130) from None

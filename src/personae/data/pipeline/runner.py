@@ -29,7 +29,7 @@ from personae.data.pipeline.items import (
 from personae.data.pipeline.step import Files, Step, WholeStep
 from personae.errors import DataError, PersonaeError, RequestError, WorkError
 
-__all__ = ["Account", "StepAccount", "run_pipeline"]
+__all__ = ["Account", "Progress", "StepAccount", "run_pipeline"]
 
 _DONE = "done.json"
 _LOST = "lost.jsonl"
