@@ -37,6 +37,7 @@ __all__ = [
     "WordsCutter",
     "all_show_a_face",
     "build_cutter",
+    "build_segmenter",
     "face_detector",
     "person_middle",
 ]
@@ -187,7 +188,7 @@ def build_cutter(eyes: EyesForCutting) -> Cutter:
         detector = "owlv2" if in_hub_cache(_OWLV2) else "guided"
     if detector == "given" or eyes.segmenter == "given":
         return GivenCutter()
-    segmenter = _segmenter(eyes.segmenter)
+    segmenter = build_segmenter(eyes.segmenter)
     if detector == "guided":
         return TogetherCutter(segmenter)
     if detector == "owlv2":
@@ -202,14 +203,20 @@ def build_cutter(eyes: EyesForCutting) -> Cutter:
     )
 
 
-def _segmenter(text: str) -> Segmenter:
+def build_segmenter(text: str, device: str = "cpu") -> Segmenter:
+    """What cuts out, by name: auto, grabcut or sam2[:PATH].
+
+    Raises:
+        RequestError: an unknown name.
+        WeightsError: weights that were asked for by name are not there.
+    """
     name, source = _split(text)
     if name == "auto":
         name = "sam2" if in_hub_cache(SAM2) else "grabcut"
     if name == "grabcut" and not source:
         return GrabCut()
     if name == "sam2":
-        return Sam2(source) if source else Sam2()
+        return Sam2(source, device=device) if source else Sam2(device=device)
     raise RequestError(f"--segmenter {text!r}: expected auto, grabcut, sam2[:PATH] or given")
 
 

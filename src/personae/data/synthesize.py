@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from personae.compute.runs import write_atomic
 from personae.compute.workers import Workers
 from personae.config import apply_settings, build_config, read_toml
-from personae.data.pipeline.alone import Alike, Located, Redrawn
+from personae.data.pipeline.alike_things import AlikeThings
+from personae.data.pipeline.alone import Alike
+from personae.data.pipeline.captioned import Captioned
 from personae.data.pipeline.drawn import Drawn
 from personae.data.pipeline.duplicates import Unlike
 from personae.data.pipeline.items import Item
+from personae.data.pipeline.located import Located
 from personae.data.pipeline.people import Faces
+from personae.data.pipeline.planned import Planned
 from personae.data.pipeline.plans import TASKS, Planner, TemplatePlanner, WorldPlanner, plans
+from personae.data.pipeline.redrawn import Redrawn
 from personae.data.pipeline.result import SHEET_ROWS, write_sheet
 from personae.data.pipeline.runner import Account, Progress, run_pipeline
 from personae.data.pipeline.step import Licensed, Step, WholeStep
+from personae.diffusion.load import find_configs
 from personae.errors import RequestError
 from personae.generation.prompts import named
 
 __all__ = ["SynthesisRecipe", "read_synthesis", "synthesis_steps", "synthesize"]
+
+
+SUBJECT_WORDS = "the {noun} from image {index}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +43,22 @@ class SynthesisRecipe:
         count: plans; fewer examples come of them.
         seed: of plans.
         tasks: shares of PSR's seven.
-        planner: ``world`` (what the toon world can draw) or ``templates`` (words for a model).
-        world, templates: the settings of either.
+        planner: ``world`` (what the toon world can draw), ``templates`` (words for a model) or
+            ``llm`` (words that a language model writes).
+        world, templates, planned: the settings of each.
         license, consent: of all that is made; they stand in every line.
         licenses: with ``require_license``, the only ones that go on.
         require_license: does what has no license go no further?
         drawn: who draws the pictures of several.
         unlike: how near duplicates are dropped.
-        faces: who finds people.
+        faces: who finds people, where subjects are located by their faces.
+        located: which find is which subject; also, who finds and knows things.
+        captioned: who writes the prompts to train on.
         redrawn: the single-subject model.
-        alike: which pairs of reference and target go on.
-        subject_words: how prompts name a subject, as the model to be trained has it.
+        alike: which pairs of reference and target go on. Of things, ``same``, ``different`` and
+            ``least_bits`` count alone.
+        base: the model to be trained, as ``--model`` takes it: prompts name subjects its way.
+        subject_words: how prompts name a subject, where no base is told.
         shard_items: plans a shard.
         blurred: are pictures of the contact sheet made so coarse that nobody is known?
     """
@@ -52,9 +66,10 @@ class SynthesisRecipe:
     count: int = 100
     seed: int = 0
     tasks: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(TASKS, 1.0))
-    planner: Literal["world", "templates"] = "world"
+    planner: Literal["world", "templates", "llm"] = "world"
     world: WorldPlanner = field(default_factory=WorldPlanner)
     templates: TemplatePlanner | None = None
+    planned: Planned | None = None
     license: str | None = None
     consent: str | None = None
     licenses: tuple[str, ...] = ()
@@ -62,24 +77,37 @@ class SynthesisRecipe:
     drawn: Drawn = field(default_factory=Drawn)
     unlike: Unlike = field(default_factory=Unlike)
     faces: Faces = field(default_factory=lambda: Faces(least=2))
+    located: Located = field(default_factory=Located)
+    captioned: Captioned = field(default_factory=Captioned)
     redrawn: Redrawn = field(default_factory=Redrawn)
     alike: Alike = field(default_factory=Alike)
-    subject_words: str = "the {noun} from image {index}"
+    base: str | None = None
+    subject_words: str = SUBJECT_WORDS
     shard_items: int = 16
     blurred: bool = False
 
     def __post_init__(self) -> None:
         eyes = {self.faces.eyes, self.redrawn.eyes, self.alike.eyes}
-        if len(eyes) > 1:
+        if self.located.sight is None and len(eyes) > 1:
             raise RequestError(
                 f"faces, redrawn and alike: expected the same eyes; got {sorted(eyes)}"
             )
+        if self.redrawn.things is not None:
+            raise RequestError("redrawn.things: say in [located] how things are found")
         if self.planner == "templates" and self.templates is None:
             raise RequestError("planner: 'templates' needs a section [templates] with its nouns")
+        if self.planner == "llm" and self.planned is None:
+            raise RequestError(
+                "planner: 'llm' needs a section [planned] with its nouns, and [planned.speaker]"
+            )
         if (self.planner == "world") != (self.drawn.by == "world"):
             raise RequestError(
                 f"planner {self.planner!r} and drawn.by {self.drawn.by!r}: the toon world draws "
-                "what it planned itself, and a model what templates say"
+                "what it planned itself, and a model what words say"
+            )
+        if self.base is not None and self.subject_words != SUBJECT_WORDS:
+            raise RequestError(
+                f"base {self.base!r} and subject_words {self.subject_words!r}: name one of them"
             )
         if "{noun}" not in self.subject_words:
             raise RequestError(
@@ -89,7 +117,10 @@ class SynthesisRecipe:
     @property
     def asked(self) -> Planner:
         """Who plans."""
-        return self.world if self.planner == "world" or self.templates is None else self.templates
+        planners = {"world": self.world, "templates": self.templates, "llm": self.planned}
+        planner = planners[self.planner]
+        assert planner is not None
+        return planner
 
 
 def read_synthesis(path: Path, settings: Sequence[str] = ()) -> SynthesisRecipe:
@@ -105,9 +136,22 @@ def read_synthesis(path: Path, settings: Sequence[str] = ()) -> SynthesisRecipe:
 
 def synthesis_steps(recipe: SynthesisRecipe) -> list[Step | WholeStep]:
     """What plans go through."""
-    checked = [Licensed(recipe.licenses)] if recipe.require_license else []
-    found: list[Step | WholeStep] = [recipe.drawn, recipe.unlike, recipe.faces, Located()]
-    return [*checked, *found, recipe.redrawn, recipe.alike]
+    sight, located = recipe.located.sight, recipe.located
+    steps: list[Step | WholeStep] = []
+    if recipe.require_license:
+        steps.append(Licensed(recipe.licenses))
+    if recipe.planner == "llm" and recipe.planned is not None:
+        steps.append(recipe.planned)
+    steps += [recipe.drawn, recipe.unlike]
+    if sight is None:
+        return [*steps, recipe.faces, located, recipe.captioned, recipe.redrawn, recipe.alike]
+    alike = AlikeThings(
+        embedder=located.embedder,
+        same=recipe.alike.same,
+        different=recipe.alike.different,
+        least_bits=recipe.alike.least_bits,
+    )
+    return [*steps, located, recipe.captioned, replace(recipe.redrawn, things=sight), alike]
 
 
 def synthesize(
@@ -124,6 +168,9 @@ def synthesize(
         WeightsError: a model cannot be loaded.
         WorkError: the disk is full, or a worker died; run it again to go on.
     """
+    pattern = recipe.subject_words
+    if recipe.base is not None:
+        pattern = find_configs(recipe.base).limits.subject_words
     source = plans(
         recipe.asked,
         recipe.count,
@@ -141,26 +188,30 @@ def synthesize(
         progress=progress,
     )
     items = list(account.items())
-    lines = (json.dumps(_line(item, recipe.subject_words)) for item in items)
-    write_atomic(out / "examples.jsonl", "".join(f"{line}\n" for line in lines))
-    write_sheet(out, [_shown(item) for item in items[:SHEET_ROWS]], blurred=recipe.blurred)
+    kind = "person" if recipe.located.sight is None else recipe.located.kind
+    lines = [_line(item, pattern, kind) for item in items]
+    write_atomic(out / "examples.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
+    told = zip(items[:SHEET_ROWS], lines, strict=False)
+    write_sheet(out, [_shown(item, line) for item, line in told], blurred=recipe.blurred)
     return account
 
 
-def _line(item: Item, subject_words: str) -> dict[str, object]:
+def _line(item: Item, subject_words: str, kind: str) -> dict[str, Any]:
     """A line of examples.jsonl; its relation by the places of its two subjects."""
-    nouns = item.data["nouns"]
+    nouns, relation = item.data["nouns"], item.data.get("relation")
     words = {
         name: subject_words.replace("{index}", str(place)).replace("{noun}", noun)
         for place, (name, noun) in enumerate(nouns.items(), start=1)
     }
+    places = {name: place for place, name in enumerate(nouns)}
     told = {
         "id": item.id,
         "image": item.files["image"],
-        "prompt": named(item.data["prompt"], words, item.id),
+        "prompt": named(item.data["caption"], words, item.id),
         "references": [item.files[f"reference-{name}"] for name in nouns],
         "nouns": list(nouns.values()),
-        "kinds": ["person"] * len(nouns),
+        "kinds": [kind] * len(nouns),
+        "relation": relation and [places[relation[0]], relation[1], places[relation[2]]],
         "task": item.data["task"],
         "license": item.license,
         "consent": item.consent,
@@ -169,10 +220,11 @@ def _line(item: Item, subject_words: str) -> dict[str, object]:
     return {key: value for key, value in told.items() if value is not None}
 
 
-def _shown(item: Item) -> tuple[str, list[tuple[str, str]]]:
+def _shown(item: Item, line: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
+    """A row of the sheet: the words to train on, the picture, and of each subject both others."""
     cells = [(item.files["image"], "target")]
     for one in item.data["people"]:
-        name = one["name"]
-        cells.append((item.files[f"crop-{name}"], f"{name}: cut out"))
-        cells.append((item.files[f"reference-{name}"], f"{name}: {one['similarity']:.2f}"))
-    return f"{item.id} ({item.data['task']}): {item.data['prompt']}", cells
+        name, noun = one["name"], item.data["nouns"][one["name"]]
+        cells.append((item.files[f"crop-{name}"], f"{noun}, cut out"))
+        cells.append((item.files[f"reference-{name}"], f"drawn again: {one['similarity']:.2f}"))
+    return f"{item.id} ({item.data['task']}): {line['prompt']}", cells

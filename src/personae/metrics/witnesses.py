@@ -30,7 +30,7 @@ from personae.vision.protocols import Embedder, ThingDetector
 from personae.vision.toons import Examiner, ToonFaceDetector, ToonFaceEmbedder
 from personae.vision.weights import require_commercial
 
-__all__ = ["EyesChoice", "build_witnesses"]
+__all__ = ["EyesChoice", "build_embedder", "build_witnesses"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def _toon_eyes(name: str, device: str) -> PeopleEyes:
 
 
 def _things(choice: EyesChoice) -> ThingsEyes:
-    embedder = _embedder(choice)
+    embedder = build_embedder(choice.embedder)
     _check(embedder, choice)
     name, path = _split(choice.detector)
     detector: ThingDetector
@@ -121,8 +121,14 @@ _MODELS: Mapping[str, Callable[..., Embedder]] = {
 }
 
 
-def _embedder(choice: EyesChoice) -> Embedder:
-    name, path = _split(choice.embedder)
+def build_embedder(text: str) -> Embedder:
+    """The embedder of things by name, or ``name:PATH-OR-HUB-ID``.
+
+    Raises:
+        RequestError: an unknown name.
+        WeightsError: its weights are missing or damaged.
+    """
+    name, path = _split(text)
     if name == "efficientnet-lite0":
         return EfficientNetEmbedder()
     if name == "dreamsim":
@@ -130,7 +136,7 @@ def _embedder(choice: EyesChoice) -> Embedder:
     if name in _MODELS:
         return _MODELS[name](path) if path else _MODELS[name]()
     raise RequestError(
-        f"--embedder {choice.embedder!r}: expected efficientnet-lite0, dreamsim, "
+        f"--embedder {text!r}: expected efficientnet-lite0, dreamsim, "
         f"or one of {sorted(_MODELS)} with an optional :PATH"
     )
 

@@ -83,7 +83,8 @@ class Drawn:
     def _model(self, backbone: Backbone, item: Item) -> tuple[np.ndarray, dict[str, Any]]:
         limits = backbone.limits
         width, height = self.size or next(iter(limits.sizes), DEFAULT_SIZE)
-        words = {name: _with_article(noun) for name, noun in item.data["nouns"].items()}
+        plain = {name: _with_article(noun) for name, noun in item.data["nouns"].items()}
+        words = {**plain, **item.data.get("looks", {})}
         noise = plain_noise(
             (1, *backbone.latent_shape(width, height)), picture_generator(item.id, self.seed, 0)
         )

@@ -19,10 +19,11 @@ from personae.toons import scene
 from personae.toons.caption import WHERE
 from personae.toons.scene import ToonScene
 
-__all__ = ["TASKS", "Planner", "TemplatePlanner", "WorldPlanner", "plans"]
+__all__ = ["COUNTS", "TASKS", "Planner", "TemplatePlanner", "WorldPlanner", "plans"]
 
 TASKS = ("attribute", "background", "action", "position", "complex", "three", "four")
-_COUNTS = {"three": 3, "four": 4}
+COUNTS = {"three": 3, "four": 4}
+"""Subjects of a task's pictures; two in all others."""
 _SALT = 0x5C3E
 _TRIES = 500
 
@@ -31,7 +32,11 @@ class Planner(Protocol):
     """Makes one plan of a task."""
 
     def plan(self, task: str, number: int, seed: int) -> Mapping[str, Any]:
-        """``prompt`` with ids in braces, ``nouns`` by id, ``alone`` words by id, and more."""
+        """``prompt`` with ids in braces, ``nouns`` by id, ``alone`` words by id, and more.
+
+        ``relation`` (id, words, id) is told where the prompt says one. What a later step is to
+        find out (`Planned`: all but the nouns) is left out.
+        """
         ...
 
     def settings(self) -> Mapping[str, Any]:
@@ -48,21 +53,23 @@ class TemplatePlanner:
         places, attributes, actions: as a sentence ends on them ("in a park", "wearing a scarf",
             "waving").
         relations: between the first and the second.
+        views: how each is seen where it is drawn again alone, before its place there.
     """
 
     nouns: tuple[str, ...]
     places: tuple[str, ...] = ("in a park", "on a beach", "in the snow", "in a city", "in a room")
     attributes: tuple[str, ...] = ("wearing a scarf", "wearing a hat", "wearing a cape")
     actions: tuple[str, ...] = ("waving", "jumping", "holding a balloon")
-    relations: tuple[str, ...] = ("left of", "above", "next to")
+    relations: tuple[str, ...] = ("left of", "right of", "above", "next to")
+    views: tuple[str, ...] = ("seen from the side", "turned half away", "seen from below")
 
     def __post_init__(self) -> None:
-        if len(set(self.nouns)) < max(_COUNTS.values()):
+        if len(set(self.nouns)) < max(COUNTS.values()):
             raise RequestError(
-                f"plan.nouns: expected at least {max(_COUNTS.values())} different ones, for "
+                f"plan.nouns: expected at least {max(COUNTS.values())} different ones, for "
                 f"scenes of so many subjects; got {list(self.nouns)}"
             )
-        for name in ("places", "attributes", "actions", "relations"):
+        for name in ("places", "attributes", "actions", "relations", "views"):
             if not getattr(self, name):
                 raise RequestError(f"plan.{name}: expected some words; got none")
 
@@ -78,10 +85,11 @@ class TemplatePlanner:
             return words[int(rng.integers(len(words)))]
 
         nouns = [str(noun) for noun in rng.choice(sorted(set(self.nouns)), 4, replace=False)]
-        ids = "abcd"[: _COUNTS.get(task, 2)]
+        ids = "abcd"[: COUNTS.get(task, 2)]
         place, parts = one(self.places), []
-        if task in {"position", "complex"}:
-            parts.append(f"{{a}} {one(self.relations)} {{b}}")
+        relation = ["a", one(self.relations), "b"] if task in {"position", "complex"} else None
+        if relation:
+            parts.append(f"{{a}} {relation[1]} {{b}}")
         if task in {"attribute", "complex"}:
             parts += [f"{{{name}}} {one(self.attributes)}" for name in ids]
         if task in {"action", "complex"}:
@@ -92,7 +100,8 @@ class TemplatePlanner:
         return {
             "prompt": ", ".join([f"{listed} {place}", *parts]),
             "nouns": dict(zip(ids, nouns, strict=False)),
-            "alone": {name: one(elsewhere) for name in ids},
+            "alone": {name: f"{one(self.views)} {one(elsewhere)}" for name in ids},
+            **({"relation": relation} if relation else {}),
         }
 
 
@@ -118,7 +127,7 @@ class WorldPlanner:
         """See `Planner`."""
         rng = np.random.default_rng([_SALT, seed, number])
         alike = bool(rng.random() < self.look_alikes)
-        first, count = self.start + 1000 * number, _COUNTS.get(task, 2)
+        first, count = self.start + 1000 * number, COUNTS.get(task, 2)
         for world_seed in range(first, first + _TRIES):
             drawn = scene(world_seed, count=count, split=self.split, look_alikes=alike)  # type: ignore[arg-type]
             if _suits(task, drawn):
@@ -126,11 +135,13 @@ class WorldPlanner:
         else:
             raise RequestError(f"plan {number}: no scene of {_TRIES} is one of task {task!r}")
         elsewhere = [words for place, words in WHERE.items() if place != drawn.place]
+        said = drawn.relation
         return {
             "prompt": drawn.prompt,
             "nouns": {member.name: member.toon.noun for member in drawn.members},
             "alone": {member.name: str(rng.choice(elsewhere)) for member in drawn.members},
             "world": {"seed": world_seed, "count": count, "alike": alike, "split": self.split},
+            **({"relation": [said.first, said.words, said.second]} if said else {}),
         }
 
 
