@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw
 
 from personae.errors import RequestError, WeightsError
@@ -8,8 +7,7 @@ from personae.subjects.box import Box
 from personae.subjects.mask import mask_iou
 from personae.vision.segmenters import GrabCut, GrabCutConfig, Sam2
 from personae.vision.segmenters.grabcut import main_part, resized_map
-
-transformers = pytest.importorskip("transformers")
+from tests.vision.tiny_words import save_sam2
 
 SIDES = (120, 90)
 
@@ -80,33 +78,7 @@ def test_a_map_keeps_its_mean_when_it_shrinks() -> None:
 
 @pytest.fixture(scope="module")
 def sam_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sam2")
-    torch.manual_seed(0)
-    vision = transformers.Sam2VisionConfig(
-        backbone_config=transformers.Sam2HieraDetConfig(
-            hidden_size=8,
-            image_size=[64, 64],
-            blocks_per_stage=[1, 1, 1, 1],
-            embed_dim_per_stage=[8, 16, 32, 64],
-            num_attention_heads_per_stage=[1, 1, 1, 1],
-            window_size_per_stage=[4, 4, 2, 2],
-            global_attention_blocks=[],
-        ),
-        backbone_channel_list=[64, 32, 16, 8],
-        backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
-        fpn_hidden_size=32,
-    )
-    config = transformers.Sam2Config(
-        vision_config=vision,
-        prompt_encoder_config=transformers.Sam2PromptEncoderConfig(
-            hidden_size=32, image_size=64, patch_size=16
-        ),
-        mask_decoder_config=transformers.Sam2MaskDecoderConfig(
-            hidden_size=32, mlp_dim=32, num_attention_heads=2, iou_head_hidden_dim=16
-        ),
-    )
-    transformers.Sam2Model(config).save_pretrained(folder)
-    return folder
+    return save_sam2(tmp_path_factory.mktemp("sam2"))
 
 
 @pytest.fixture(scope="module")
