@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ import typer
 from personae.cli.commands import Json
 from personae.cli.output import print_json, print_table, progress_bar, say
 from personae.compute.workers import make_workers
+from personae.data.needs import Need, recipe_needs
 from personae.data.pair import PairTask, make_pairs
 from personae.data.pipeline.clips import Frames
 from personae.data.pipeline.pairs import Pairs
@@ -91,7 +92,7 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
 
 
 @data.command()
-def synthesize(
+def synthesize(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     recipe: Annotated[Path, typer.Argument(help="A recipe, such as data/synthesize_toons.toml.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for what is made.")],
     settings: Annotated[
@@ -106,6 +107,9 @@ def synthesize(
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes; 0 means one for each core.")
     ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which models it needs, and what is missing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Draw pictures of several subjects, and each of them again alone (PSR); resumes."""
@@ -115,8 +119,22 @@ def synthesize(
         require_license=asked.require_license or require_license,
         blurred=asked.blurred or blurred,
     )
+    if dry_run:
+        _print_needs(recipe_needs(asked), json)
+        return
     crew = make_workers(workers)
     _run("shards", lambda tell: make_set(asked, out, workers=crew, progress=tell), out, json)
+
+
+def _print_needs(needs: Sequence[Need], json: bool) -> None:
+    """What a recipe needs; exit status 2 where something of it is missing."""
+    if json:
+        print_json({"needs": [vars(need) for need in needs]})
+    else:
+        rows = [[need.where, need.what, need.state, need.todo] for need in needs]
+        print_table("What the recipe needs", ("key", "what", "state", "to know"), rows)
+    if any(need.state == "missing" for need in needs):
+        raise typer.Exit(2)
 
 
 def _run(label: str, work: Callable[[Progress], Account], out: Path, json: bool) -> None:

@@ -56,9 +56,9 @@ class AlikeThings:
         similar = embedder.similarity(rows[0], rows[1]).cpu().numpy()
         own = float(similar.diagonal().min())
         others = float(similar[~np.eye(len(similar), dtype=bool)].max(initial=-1.0))
-        if own < self.same:
+        if self.same and own < self.same:
             return Lost(item.id, "a reference is not its thing", detail=f"{own:.2f}")
-        if others > self.different:
+        if self.different < 1 and others > self.different:
             detail = f"{others:.2f}"
             return Lost(item.id, "a reference resembles another thing too", detail=detail)
         for name in item.data["nouns"]:

@@ -20,8 +20,10 @@ from personae.vision.segmenters import GrabCut
 __all__ = ["FaceFinder", "Finder", "Seen", "ThingFinder"]
 
 _PLAIN = (210, 215, 220)
-# In widths and heights of a face's box: how far head and body reach, and what is face for sure.
+# In widths and heights of a face's box: how far head and body reach at most, what is face for sure,
+# and the ellipse and the column in which they mostly are (docs/numbers.md).
 _WIDE, _ABOVE, _BELOW, _FACE = 0.95, 1.1, 2.0, 0.42
+_HEAD, _HEAD_UP, _BODY, _BODY_DOWN = (0.6, 0.8), 0.15, 0.3, 1.9
 _PORTRAIT = 1.9  # of a face: what a square of head and shoulders measures
 _ROOM = 1.1  # of a thing: what the square around it measures
 
@@ -155,7 +157,9 @@ def _likely(shape: tuple[int, int], box: Box, others: list[Box]) -> np.ndarray:
     across = np.abs(x - box.center[0]) / box.width
     down = (y - box.center[1]) / box.height
     figure = (across < _WIDE) & (down > -_ABOVE) & (down < _BELOW)
-    likely = np.where(figure, 0.6, 0.0)
+    head = np.hypot(across / _HEAD[0], (down + _HEAD_UP) / _HEAD[1]) < 1
+    body = (across < _BODY) & (down > 0) & (down < _BODY_DOWN)
+    likely = np.where(figure, np.where(head | body, 0.6, 0.3), 0.0)
     likely[far(box) < _FACE] = 0.97
     for other in others:
         likely[far(other) < far(box)] = 0.0

@@ -19,6 +19,8 @@ from personae.vision.embedders.pretrained import load_pretrained
 from personae.vision.protocols import Detection
 
 __all__ = [
+    "GROUNDING_DINO",
+    "OWLV2",
     "GroundingDino",
     "Owlv2",
     "caption_and_spans",
@@ -27,6 +29,8 @@ __all__ = [
     "pixel_boxes",
 ]
 
+GROUNDING_DINO = "IDEA-Research/grounding-dino-tiny"
+OWLV2 = "google/owlv2-base-patch16-ensemble"
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -144,7 +148,7 @@ class Owlv2:
 
     def __init__(
         self,
-        source: str | Path = "google/owlv2-base-patch16-ensemble",
+        source: str | Path = OWLV2,
         revision: str | None = None,
         threshold: float = 0.4,
         nms_iou: float | None = None,
@@ -214,7 +218,7 @@ class GroundingDino:
 
     def __init__(
         self,
-        source: str | Path = "IDEA-Research/grounding-dino-tiny",
+        source: str | Path = GROUNDING_DINO,
         revision: str | None = None,
         box_threshold: float = 0.35,
         text_threshold: float = 0.25,
