@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 __all__ = ["SheetPhoto", "SheetRow", "contact_sheet", "shown"]
 
-_CELL_PX, _GAP_PX, _WORDS_PX, _TITLE_PX = 200, 10, 44, 26
+_CELL_PX, _GAP_PX, _LINE_PX, _TITLE_PX = 200, 10, 16, 22
+_WORDS, _TITLE, _TITLE_LINES = 13, 16, 4
 _PER_ROW = 6
 _INK, _PAPER, _RED, _LINE = (30, 30, 30), (255, 255, 255), (205, 25, 25), (0, 200, 90)
 _DIMMED = (40, 60, 90)
@@ -53,22 +54,46 @@ def shown(image: np.ndarray, mask: np.ndarray | None) -> Image.Image:
 
 
 def contact_sheet(rows: Sequence[SheetRow]) -> bytes:
-    """The sheet as a PNG: a heading a subject, six photos a line."""
-    cell_width, cell_height = _CELL_PX + _GAP_PX, _CELL_PX + _WORDS_PX + _GAP_PX
-    heights = [_TITLE_PX + cell_height * -(-len(row.photos) // _PER_ROW) for row in rows]
-    size = (_PER_ROW * cell_width + _GAP_PX, sum(heights) + _GAP_PX)
-    sheet = Image.new("RGB", size, _PAPER)
+    """The sheet as a PNG: a heading a subject, six photos a line; as high as what is on it."""
+    width = _PER_ROW * (_CELL_PX + _GAP_PX) + _GAP_PX
+    titles = [_wrapped(row.title, _font(_TITLE), width - 2 * _GAP_PX, _TITLE_LINES) for row in rows]
+    lines = [_lines(row.photos) for row in rows]
+    height = _GAP_PX + sum(
+        _title_height(title) + sum(_height(line) for line in held)
+        for title, held in zip(titles, lines, strict=True)
+    )
+    sheet = Image.new("RGB", (width, height), _PAPER)
     draw, top = ImageDraw.Draw(sheet), _GAP_PX
-    for row, height in zip(rows, heights, strict=True):
-        draw.text((_GAP_PX, top), row.title, fill=_INK, font=_font(16))
-        for index, photo in enumerate(row.photos):
-            down, across = divmod(index, _PER_ROW)
-            at = (_GAP_PX + across * cell_width, top + _TITLE_PX + down * cell_height)
-            _draw_photo(sheet, draw, photo, at)
-        top += height
+    for title, held in zip(titles, lines, strict=True):
+        draw.multiline_text((_GAP_PX, top), title, fill=_INK, font=_font(_TITLE), spacing=4)
+        top += _title_height(title)
+        for line in held:
+            for across, photo in enumerate(line):
+                at = (_GAP_PX + across * (_CELL_PX + _GAP_PX), top)
+                _draw_photo(sheet, draw, photo, at)
+            top += _height(line)
     stream = BytesIO()
     sheet.save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def _lines(photos: Sequence[SheetPhoto]) -> list[Sequence[SheetPhoto]]:
+    return [photos[first : first + _PER_ROW] for first in range(0, len(photos), _PER_ROW)]
+
+
+def _title_height(title: str) -> int:
+    return _TITLE_PX * (1 + title.count("\n")) + 4
+
+
+def _height(line: Sequence[SheetPhoto]) -> int:
+    """Of a line of photos, their words and the gap below included."""
+    return max(
+        photo.picture.height + 4 + _LINE_PX * (1 + _words(photo).count("\n")) for photo in line
+    ) + 2 * _GAP_PX  # fmt: skip
+
+
+def _words(photo: SheetPhoto) -> str:
+    return _wrapped(photo.words, _font(_WORDS), _CELL_PX)
 
 
 def _draw_photo(
@@ -80,9 +105,8 @@ def _draw_photo(
     if photo.doubtful:
         frame = (left - 3, top - 3, left + picture.width + 2, top + picture.height + 2)
         draw.rectangle(frame, outline=_RED, width=4)
-    font, color = _font(11), _RED if photo.doubtful else _INK
-    words = _wrapped(photo.words, font, _CELL_PX)
-    draw.multiline_text((left, top + picture.height + 4), words, fill=color, font=font, spacing=2)
+    color, below = _RED if photo.doubtful else _INK, (left, top + picture.height + 4)
+    draw.multiline_text(below, _words(photo), fill=color, font=_font(_WORDS), spacing=2)
 
 
 def _font(size: int) -> Any:

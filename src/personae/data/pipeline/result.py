@@ -14,7 +14,7 @@ from personae.subjects.picture import read_picture
 __all__ = ["SHEET_ROWS", "write_sheet"]
 
 SHEET_ROWS = 12
-_CELL_PX, _COARSE = 180, 16
+_CELL_PX, _COARSE = 200, 16
 
 
 def write_sheet(
