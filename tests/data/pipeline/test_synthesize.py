@@ -102,6 +102,24 @@ def test_faces_are_given_to_those_whose_place_is_told(tmp_path: Path) -> None:
         assert lefts == sorted(lefts)
 
 
+@pytest.mark.parametrize(
+    "relation, first",
+    [
+        (None, "left"), (["a", "left of", "b"], "left"), (["b", "left of", "a"], "right"),
+        (["a", "right of", "b"], "right"), (["b", "right of", "a"], "left"),
+        (["a", "above", "b"], "right"), (["a", "below", "b"], "left"),
+        (["a", "next to", "b"], "left"), (["b", "next to", "a"], "left"),
+    ],
+)  # fmt: skip
+def test_two_faces_stand_as_the_prompt_says(tmp_path: Path, relation, first) -> None:
+    item, _, _ = faces_of_scene(tmp_path, 0, 2)
+    boxes = {"left": [10, 60, 30, 80], "right": [50, 40, 70, 60]}  # the right one is higher
+    faces = [{**item.data["faces"][0], "box": box} for box in boxes.values()]
+    data = {"faces": faces, "nouns": {"a": "girl", "b": "boy"}, "relation": relation}
+    made = Located().work(None, [Item(id="p", data=data)], Files(tmp_path, "x", tmp_path))
+    assert made.items[0].data["faces"][0]["box"] == boxes[first]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Faithful(Redrawn):
     """A single-subject model that cannot fail: a portrait of the toon itself, or of ``other``."""

@@ -14,11 +14,16 @@ from personae.data.pipeline.people import Face, faces_of
 from personae.data.pipeline.step import Files
 from personae.data.pipeline.things import Sight, SightChoice, Thing
 from personae.errors import DataError
+from personae.metrics.position import relation_of
 from personae.subjects.box import Box
 
 __all__ = ["FACES", "Located", "subject_boxes"]
 
 FACES = "faces"
+_TWO = 2
+# From the first to the second, in pixels with y down.
+_STEPS = {"left of": (1, 0), "right of": (-1, 0), "above": (0, 1), "below": (0, -1),
+          "next to": (1, 0)}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +31,9 @@ class Located:
     """Exactly one find for each subject that was planned, or the picture goes no further.
 
     Faces: as many as were planned. Where whoever drew the picture told where each subject is, the
-    nearest faces are theirs; else they stand from left to right in the order of the prompt, and the
-    prompt may not say otherwise. Things: one box that a detector finds by each noun, apart from the
-    others', and cut out.
+    nearest faces are theirs; else they stand from left to right in the order of the prompt, and
+    two of them as its relation says. Things: one box that a detector finds by each noun, apart from
+    the others', and cut out.
 
     Attributes:
         by: ``faces`` (found by the step before), ``owlv2`` or ``grounding-dino``, either with an
@@ -99,11 +104,19 @@ class Located:
     def _order(self, item: Item, names: Sequence[str], faces: Sequence[Face]) -> list[int]:
         """For each subject the place of its face."""
         if "where" not in item.data:
-            return sorted(range(len(faces)), key=lambda place: faces[place].box.center[0])
+            return self._as_told(item, names, faces)
         told = np.array([Box(*item.data["where"][name]).center for name in names])
         seen = np.array([face.box.center for face in faces])
         rows, columns = linear_sum_assignment(np.linalg.norm(told[:, None] - seen[None], axis=-1))
         return [int(columns[list(rows).index(place)]) for place in range(len(names))]
+
+    def _as_told(self, item: Item, names: Sequence[str], faces: Sequence[Face]) -> list[int]:
+        """From left to right, or as the prompt says that two of two stand."""
+        middles = np.array([face.box.center for face in faces])
+        first, words, _ = item.data.get("relation") or (names[0], "next to", "")
+        name = relation_of(words) if len(names) == _TWO else "next to"
+        order = [int(place) for place in (middles @ _STEPS[name]).argsort(kind="stable")]
+        return order if name == "next to" or first == names[0] else order[::-1]
 
     def _things(self, sight: Sight, item: Item, files: Files) -> Item | Lost:
         nouns: Mapping[str, str] = item.data["nouns"]
