@@ -129,11 +129,12 @@ class Faithful(Redrawn):
     def build(self):
         return Studio(None, FaceFinder(face_eyes("toons")))
 
-    def _draw(self, backbone, item, name, crop, number):
+    def _draw(self, backbone, item, name, crop):
         told = item.data["world"]
         drawn = scene(told["seed"], count=told["count"], look_alikes=told["alike"])
         own = next(m.toon for m in drawn.members if m.name == name)
-        return portrait(toon(own.seed + 1) if self.other else own, 77 + number, 128).image
+        shown = toon(own.seed + 1) if self.other else own
+        return [portrait(shown, 77 + number, 128).image for number in range(self.tries)]
 
 
 def steps(**more) -> list:

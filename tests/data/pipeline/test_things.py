@@ -143,7 +143,10 @@ class Painter(Redrawn):
     def build(self):
         return Studio(None, ThingFinder(sight()))
 
-    def _draw(self, backbone, item, name, crop, number):
+    def _draw(self, backbone, item, name, crop):
+        return [self._painted(item, name, number) for number in range(self.tries)]
+
+    def _painted(self, item, name, number):
         if item.id == "gone":
             return drawn([])
         noun, x = item.data["nouns"][name], 30 + 40 * number

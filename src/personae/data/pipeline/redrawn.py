@@ -132,28 +132,30 @@ class Redrawn:
     ) -> tuple[np.ndarray, Seen] | None:
         """The try in which the likest to the subject is seen, and where."""
         name, best = list(item.data["nouns"])[place], None
-        for number in range(self.tries):
-            picture = self._draw(studio.backbone, item, name, crop, number)
+        for picture in self._draw(studio.backbone, item, name, crop):
             for seen in studio.finder.seen(picture, item, place):
                 if best is None or seen.similarity > best[1].similarity:
                     best = picture, seen
         return best
 
     def _draw(
-        self, backbone: Backbone, item: Item, name: str, crop: np.ndarray, number: int
-    ) -> np.ndarray:
+        self, backbone: Backbone, item: Item, name: str, crop: np.ndarray
+    ) -> Sequence[np.ndarray]:
+        """All tries together; each has its own noise, however many there are."""
         limits = backbone.limits
         width, height = self.size or next(iter(limits.sizes), DEFAULT_SIZE)
         subject = limits.subject_words.replace("{index}", "1")
         subject = subject.replace("{noun}", item.data["nouns"][name])
         place = item.data["alone"][name]
         words = self.words.replace("{subject}", subject).replace("{place}", place).strip()
-        generator = picture_generator(f"{item.id} {name}", self.seed, number)
-        noise = plain_noise((1, *backbone.latent_shape(width, height)), generator)
+        shape = (1, *backbone.latent_shape(width, height))
+        numbers = range(self.tries)
+        seeds = [picture_generator(f"{item.id} {name}", self.seed, number) for number in numbers]
+        noise = torch.cat([plain_noise(shape, generator) for generator in seeds])
         square = reference_picture(Reference(crop), limits.reference_px, "object")
         guided = self.reference_guidance
         with torch.no_grad():
-            pictures = backbone.draw(
+            return backbone.draw(
                 words,
                 (square,),
                 width=width,
@@ -163,4 +165,3 @@ class Redrawn:
                 guidance=limits.guidance if self.guidance is None else self.guidance,
                 reference_guidance=limits.reference_guidance if guided is None else guided,
             )
-        return pictures[0]
