@@ -1,5 +1,6 @@
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -169,3 +170,13 @@ def test_other_weights_are_other_eyes():
     assert weights_digest(first) != weights_digest(second)
     second.load_state_dict(first.state_dict())
     assert weights_digest(first) == weights_digest(second)
+
+
+def test_dino_without_a_pooler_has_the_same_name_each_time(tmp_path: Path) -> None:
+    """Its published weights have none: a random one would make its name another each time."""
+    from transformers import ViTConfig, ViTModel
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = ViTConfig(**small, intermediate_size=16, image_size=28, patch_size=14)
+    ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    assert DinoEmbedder(tmp_path).name == DinoEmbedder(tmp_path).name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ def save_head(path: Path, width: int, names: str = "scoring_head", step: int = 2
     torch.manual_seed(1)
     sizes = (width, 12, 6, 1)
     tensors = {}
-    for place, (into, out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for place, (into, out) in enumerate(pairwise(sizes)):
         tensors[f"{names}.{step * place}.weight"] = torch.randn(out, into) / into**0.5
         tensors[f"{names}.{step * place}.bias"] = torch.randn(out)
     path.parent.mkdir(parents=True, exist_ok=True)

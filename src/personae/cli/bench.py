@@ -81,13 +81,29 @@ def bench(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     ] = "both",
     judge: Annotated[
         str | None,
-        typer.Option("--judge", help=f"{JUDGES}, or none. Default: toons for toonbench."),
+        typer.Option(
+            "--judge", help=f"{JUDGES}, http(s)://..., or none. Default: toons for toonbench."
+        ),
     ] = None,
     judge_url: Annotated[
         str | None, typer.Option("--judge-url", help="Of an endpoint: https://HOST/v1.")
     ] = None,
     judge_model: Annotated[
         str | None, typer.Option("--judge-model", help="Its name there.")
+    ] = None,
+    judge_repeats: Annotated[
+        int | None,
+        typer.Option(
+            "--judge-repeats", min=1, help="Ask the same so often. Default: as published."
+        ),
+    ] = None,
+    whole: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--whole",
+            help="Look at whole pictures: clip[:PATH], dino[:PATH], "
+            "aesthetic:HEAD.safetensors[@ENCODER]; again.",
+        ),
     ] = None,
     text: Annotated[
         list[str] | None,
@@ -148,7 +164,10 @@ def bench(  # noqa: PLR0913, PLR0917 - a command's flags are its face
             commercial=commercial,
         ),
         judge=_judge(judge or (TOONS if is_toons else _NOBODY), judge_url, judge_model),
+        judge_repeats=judge_repeats,
         texts=tuple(text or ()),
+        wholes=tuple(whole or ()),
+        model_device=device,
         num_seeds=seeds,
         subsets=tuple(subset or ()),
         grid=grid,
@@ -203,6 +222,10 @@ def _name(model: str | None, adapter: str | None, images: Path | None) -> str:
 def _judge(name: str, url: str | None, model: str | None) -> QuestionJudge | None:
     if name == _NOBODY:
         return None
+    if name.startswith(("http://", "https://")):
+        if url is not None:
+            raise RequestError(f"--judge {name} and --judge-url {url}: give the address once")
+        name, url = "endpoint", name
     return build_judge(name, url=url, model=model, cache=judgement_folder())
 
 

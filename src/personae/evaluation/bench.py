@@ -15,8 +15,10 @@ from personae.errors import RequestError
 from personae.evaluation.bench_account import Account, account_of
 from personae.evaluation.disagreements import disagreements
 from personae.evaluation.evaluate import Evaluation, evaluate, shot_stamp
+from personae.evaluation.judge_agreement import judge_agreement
 from personae.evaluation.judging import JudgingAccount, judge_shots
 from personae.evaluation.measure import Shot
+from personae.evaluation.model_rows import score_by_models
 from personae.evaluation.pictures import find_pictures
 from personae.evaluation.suite_pictures import lay_out
 from personae.evaluation.suite_table import Line, suite_table
@@ -28,6 +30,7 @@ from personae.evaluation.suites.suite import (
     only_subsets,
 )
 from personae.evaluation.texts import TEXT_SCORERS
+from personae.evaluation.whole import build_whole_models, whole_sources
 from personae.generation import Drawing, Failure, generate
 from personae.metrics.scoring import PROTOCOLS, Protocol
 from personae.metrics.summary import summarize
@@ -66,8 +69,10 @@ class Bench:
         protocols: whose arithmetic.
         eyes: whose looks.
         judge: who is asked; None: nobody.
+        judge_repeats: how often each question is asked, at least; None: as published.
         texts: models that read prompts too.
-        text_device: where they compute.
+        wholes: models that look at whole pictures (`build_whole_models`).
+        model_device: where both compute.
         num_seeds: pictures a scene; None: as published.
         subsets: only these; () is all.
         grid: pictures a side in each file; None: as published.
@@ -84,8 +89,10 @@ class Bench:
     protocols: tuple[Protocol, ...] = PROTOCOLS
     eyes: EyesChoice = field(default_factory=EyesChoice)
     judge: QuestionJudge | None = None
+    judge_repeats: int | None = None
     texts: tuple[str, ...] = ()
-    text_device: str = "cpu"
+    wholes: tuple[str, ...] = ()
+    model_device: str = "cpu"
     num_seeds: int | None = None
     subsets: tuple[str, ...] = ()
     grid: int | None = None
@@ -139,6 +146,7 @@ def run_bench(task: Bench, tell: Tell | None = None) -> BenchResult:
     if (task.images is None) == (task.drawn is None):
         raise RequestError("bench: give --images DIR or --model NAME, and not both")
     say = tell or (lambda what, done, total: None)
+    whole_sources(task.wholes)
     loaded = load_suite(task.suite, task.data, task.out, task.options)
     if task.subsets:
         loaded = only_subsets(loaded, task.subsets)
@@ -149,10 +157,12 @@ def run_bench(task: Bench, tell: Tell | None = None) -> BenchResult:
     failures = _draw(task, loaded, num_seeds, say)
     images, problems = _pictures(task, loaded)
     ran = _look(task, scenes_path, images, say)
-    judged = _ask(task, loaded, images, say)
+    shots = _shots(loaded, images)
+    whole_eyes = _see_whole(task, loaded, shots, say)
+    judged = _ask(task, loaded, shots, say)
     rows = list(read_rows(task.out / "results.jsonl"))
     _write_summary(task.out, rows)
-    names = frozenset([*ran["eyes"], *_text_eyes(task, rows)])
+    names = frozenset([*ran["eyes"], *_text_eyes(task, rows), *whole_eyes])
     names |= {task.judge.name} if task.judge else set()
     lines = suite_table(loaded, rows, protocols=task.protocols, eyes=names, num_seeds=num_seeds)
     account = account_of(
@@ -173,6 +183,8 @@ def run_bench(task: Bench, tell: Tell | None = None) -> BenchResult:
         "protocols": list(task.protocols),
         "eyes": sorted(names),
         "judge": None if task.judge is None else task.judge.name,
+        "judge_agreement": judge_agreement(rows, task.judge.name) if task.judge else {},
+        "subsets": dict(loaded.subset_of),
         "num_scenes": len(loaded.scenes),
         "num_seeds": num_seeds,
         "unverified": loaded.card.unverified,
@@ -239,7 +251,7 @@ def _look(task: Bench, scenes: Path, images: Path, say: Tell) -> dict[str, list[
                 protocol=protocol,
                 eyes=task.eyes,
                 texts=task.texts if protocol == task.protocols[-1] else (),
-                text_device=task.text_device,
+                text_device=task.model_device,
                 root=Path(scenes.resolve().anchor),
                 num_workers=task.num_workers,
             ),
@@ -251,29 +263,51 @@ def _look(task: Bench, scenes: Path, images: Path, say: Tell) -> dict[str, list[
     return {"eyes": list(dict.fromkeys(eyes)), "problems": list(dict.fromkeys(problems))}
 
 
-def _ask(task: Bench, loaded: LoadedSuite, images: Path, say: Tell) -> JudgingAccount | None:
-    if task.judge is None or not loaded.asked:
-        return None
+def _shots(loaded: LoadedSuite, images: Path) -> list[Shot]:
+    """Every picture of every scene; a scene without one too."""
     scenes = {scene.id: scene for scene in loaded.scenes}
     found = find_pictures(images, list(scenes))
     shots = [
         Shot(scenes[item.scene], item.seed, item.path, item.path.relative_to(images).as_posix())
         for item in found.pictures
     ]
-    shots += [Shot(scenes[name]) for name in found.missing]
+    return shots + [Shot(scenes[name]) for name in found.missing]
+
+
+def _see_whole(
+    task: Bench, loaded: LoadedSuite, shots: Sequence[Shot], say: Tell
+) -> tuple[str, ...]:
+    """Rows of whole pictures; what their eyes are called."""
+    if not task.wholes:
+        return ()
+    built = build_whole_models(
+        task.wholes,
+        shots,
+        grid=loaded.card.grid,
+        stamp=shot_stamp,
+        device=task.model_device,
+    )
+    models = [model for model in built if model.protocol in task.protocols]
+    with RowLog(task.out / "results.jsonl") as log:
+        score_by_models(models, shots, log, shot_stamp, "whole", partial(say, "whole pictures"))
+    return tuple(dict.fromkeys(model.name for model in models))
+
+
+def _ask(
+    task: Bench, loaded: LoadedSuite, shots: Sequence[Shot], say: Tell
+) -> JudgingAccount | None:
+    if task.judge is None or not loaded.asked:
+        return None
     asked = {
-        name: [one for one in each if any(row[1] in task.protocols for row in one.rows)]
+        name: [
+            one.repeated(task.judge_repeats or 1)
+            for one in each
+            if any(row[1] in task.protocols for row in one.rows)
+        ]
         for name, each in loaded.asked.items()
     }
     with RowLog(task.out / "results.jsonl") as log:
-        return judge_shots(
-            task.judge,
-            asked,
-            shots,
-            log,
-            shot_stamp,
-            partial(say, "judging"),
-        )
+        return judge_shots(task.judge, asked, shots, log, shot_stamp, partial(say, "judging"))
 
 
 def _text_eyes(task: Bench, rows: Sequence[dict[str, Any]]) -> list[str]:

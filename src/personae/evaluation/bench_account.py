@@ -46,7 +46,8 @@ class Account:
     def failed(self) -> bool:
         """Did something fail, or could not be read? A photo that is missing is told of, no more."""
         judge = self.judging
-        return bool(self.failures or self.problems or (judge and judge.stopped))
+        unjudged = judge is not None and bool(judge.stopped or judge.num_missing)
+        return bool(self.failures or self.problems or unjudged)
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -59,11 +60,11 @@ class Account:
         if self.num_there < self.num_pictures:
             lines.append(
                 f"{self.num_pictures - self.num_there} of {self.num_pictures} pictures are not "
-                f"there; {len(self.without_picture)} scenes have none{_some(self.without_picture)}"
+                f"there; {len(self.without_picture)} scenes have none{_among(self.without_picture)}"
             )
         if self.missing_files:
             lines.append(
-                f"{len(self.missing_files)} photos are missing{_some(self.missing_files)}; "
+                f"{len(self.missing_files)} photos are missing{_among(self.missing_files)}; "
                 "`--check` names them all"
             )
         lines += [f"not drawn: {text}" for text in self.failures]
@@ -107,11 +108,14 @@ def _kind(reason: str) -> str:
     return re.sub(r"\b\d+\.\d+\b", "N", bare)
 
 
-def _some(names: Iterable[str]) -> str:
+def _some(names: Iterable[str], most: int = 3) -> str:
     listed = list(names)
-    if not listed:
-        return ""
-    return f" ({', '.join(listed[:3])}{', ...' if len(listed) > 3 else ''})"
+    return f"{'; '.join(listed[:most])}{'; ...' if len(listed) > most else ''}"
+
+
+def _among(names: Iterable[str]) -> str:
+    some = _some(names)
+    return f" ({some})" if some else ""
 
 
 def _judging_told(judging: JudgingAccount | None) -> list[str]:
@@ -129,4 +133,6 @@ def _judging_told(judging: JudgingAccount | None) -> list[str]:
             f"the judge stopped ({judging.stopped}); {judging.num_not_asked} of "
             f"{judging.num_pictures} pictures were not judged, the same command goes on"
         )
+    if judging.without_value:
+        lines.append(f"without the judge's value: {_some(judging.without_value, 6)}")
     return lines

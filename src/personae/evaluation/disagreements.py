@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from personae.evaluation.measure import EYES_JOINT
+from personae.evaluation.suite_table import is_of_eyes
 from personae.evaluation.suites.suite import LoadedSuite
 from personae.metrics.cards import METRICS
 
@@ -13,6 +13,8 @@ __all__ = ["disagreements"]
 
 _LEAST = 0.1
 _MOST_ROWS = 60
+# Without bounds, but of a known scale.
+_SPANS = {"grid_aesthetic": 10.0}
 Row = Mapping[str, Any]
 Key = tuple[str, Any, Any]
 
@@ -25,7 +27,7 @@ def disagreements(loaded: LoadedSuite, rows: Iterable[Row], eyes: Iterable[str])
     beside the number of ``pairs``.
     """
     names = set(eyes)
-    kept = [row for row in rows if set(row["eyes"].split(EYES_JOINT)) <= names | {row["eyes"]}]
+    kept = [row for row in rows if is_of_eyes(row, names)]
     found: list[dict[str, Any]] = []
     counts: dict[str, dict[str, int]] = {}
     for subset, column, official, strict in _pairs(loaded):
@@ -72,8 +74,8 @@ def _gap(official: Row, strict: Row, metric: str) -> float:
         return 0.0
     if official["value"] is None or strict["value"] is None:
         return 1.0
-    high = METRICS[metric].high or 1.0
-    return float(abs(official["value"] - strict["value"]) / high)
+    span = _SPANS.get(metric) or METRICS[metric].high or 1.0
+    return float(abs(official["value"] - strict["value"]) / span)
 
 
 def _told(column: str, subset: str, official: Row, strict: Row, gap: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from personae.compute.runs import RowLog
 from personae.errors import DataError, PersonaeError
+from personae.evaluation.judge_agreement import told_repeats
 from personae.evaluation.measure import Shot, row
 from personae.evaluation.suites.asked import Asked
 from personae.metrics.score import Score
@@ -38,6 +39,7 @@ class JudgingAccount:
         num_not_asked: of them, those that it was not asked about, because it stopped.
         stopped: why it stopped; "" where it did not.
         reasons: why values are missing, and how often.
+        without_value: the pictures that the judge gave no value for, or was not asked about.
     """
 
     num_pictures: int
@@ -46,6 +48,7 @@ class JudgingAccount:
     num_not_asked: int
     stopped: str
     reasons: Mapping[str, int]
+    without_value: tuple[str, ...] = ()
 
 
 def judge_shots(
@@ -76,29 +79,37 @@ def judge_shots(
     missing = [key for key in wanted if key not in log.done]
     todo = iter([(key, *wanted[key]) for key in missing])
     reasons: dict[str, int] = {}
-    num_done, num_missing, stopped = 0, 0, ""
+    num_done, stopped = 0, ""
+    silent: list[str] = []
     size = max(1, 2 * judge.num_threads)
     try:
         while block := list(islice(todo, size)):
             for key, rows in _judged(judge, block):
                 said = [item["unmeasured"] for item in rows if item["unmeasured"]]
                 log.append(key, _UNANSWERED if said else stamps[key], rows)
-                num_done, num_missing = num_done + 1, num_missing + bool(said)
+                num_done += 1
+                silent += [key] if said else []
                 for reason in dict.fromkeys(said):
                     reasons[reason] = reasons.get(reason, 0) + 1
                 if progress is not None:
                     progress(len(wanted) - len(missing) + num_done, len(wanted))
     except PersonaeError as error:
         stopped = str(error)
-    left = len(missing) - num_done
+    left = missing[num_done:]
     return JudgingAccount(
         num_pictures=len(wanted),
-        num_judged=len(wanted) - left - num_missing,
-        num_missing=num_missing,
-        num_not_asked=left,
+        num_judged=len(wanted) - len(left) - len(silent),
+        num_missing=len(silent),
+        num_not_asked=len(left),
         stopped=stopped,
         reasons=reasons,
+        without_value=tuple(dict.fromkeys(_picture(wanted[key][1]) for key in [*silent, *left])),
     )
+
+
+def _picture(shot: Shot) -> str:
+    """As the account names it."""
+    return shot.scene.id if shot.seed is None else f"{shot.scene.id}, seed {shot.seed}"
 
 
 Item = tuple[str, Asked, Shot]
@@ -122,7 +133,11 @@ def _judged(
             yield key, _rows(judge, one, shot, [questions] * len(one.rows))
             continue
         given = {name: next(answers)[: one.repeats] for name in questions}
-        yield key, _rows(judge, one, shot, _values(one, given))
+        rows = _rows(judge, one, shot, _values(one, given))
+        if one.repeats > 1:
+            # Once a picture: the rows of two protocols rest on the same answers.
+            rows[0]["details"] = {"repeats": told_repeats(questions, given)}
+        yield key, rows
 
 
 def _questions(one: Asked, shot: Shot) -> dict[str, Question] | str:

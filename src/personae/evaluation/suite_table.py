@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from personae.evaluation.suites.suite import LoadedSuite
 from personae.metrics.scoring import Protocol
 from personae.metrics.summary import cluster_bootstrap
 
-__all__ = ["Cell", "Line", "suite_table"]
+__all__ = ["Cell", "Line", "is_of_eyes", "suite_table"]
 
 _RESAMPLES = 2000
 Row = Mapping[str, Any]
@@ -110,10 +110,15 @@ def _is_asked(column: Column, subset: str, protocol: Protocol) -> bool:
     return has_none or column.metric(subset, protocol) is not None
 
 
+def is_of_eyes(row: Row, eyes: Collection[str]) -> bool:
+    """Was it made by these eyes alone? A folder may hold the rows of others."""
+    return row["eyes"] in eyes or all(name in eyes for name in row["eyes"].split(EYES_JOINT))
+
+
 def _by_metric(rows: Iterable[Row], eyes: frozenset[str]) -> dict[tuple[str, str], list[Row]]:
     found: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        if row["eyes"] in eyes or set(row["eyes"].split(EYES_JOINT)) <= eyes:
+        if is_of_eyes(row, eyes):
             found[row["metric"], row["protocol"]].append(row)
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,14 +10,16 @@ import torch
 from personae.compute.device import choose_device
 from personae.compute.runs import RowLog
 from personae.errors import DataError, RequestError
-from personae.evaluation.measure import Shot, row
+from personae.evaluation.measure import Shot
+from personae.evaluation.model_rows import score_by_models
 from personae.generation.prompts import named
 from personae.metrics.score import Score
+from personae.metrics.scoring import Protocol
 from personae.subjects.picture import read_picture
 from personae.training.rewards.preference import ModelReward, make_model_reward
 from personae.vision.embedders.crops import image_tensor
 
-__all__ = ["TEXT_SCORERS", "TextScorer", "build_text_scorers", "score_texts", "text_keys"]
+__all__ = ["TEXT_SCORERS", "TextScorer", "build_text_scorers", "score_texts"]
 
 TEXT_SCORERS: Mapping[str, tuple[str, str]] = {
     "clip": ("clip_t", "alignment"),
@@ -33,15 +34,29 @@ _MARK = "text"
 
 @dataclass(frozen=True, eq=False)
 class TextScorer:
-    """A model that reads prompts, under its metric's name."""
+    """A model that reads prompts, under its metric's name.
+
+    The prompt is the scene's with each subject by its noun: what a token means, no such model
+    knows. A picture that is not there, an empty prompt, or a model that fails or says no finite
+    number, is unmeasured.
+    """
 
     metric: str
     reward: ModelReward
+    protocol: Protocol = "official"
 
     @property
     def name(self) -> str:
         """What rows call it."""
         return self.reward.model.name
+
+    def told(self, shot: Shot) -> str:
+        """See `PictureModel`."""
+        return shot.scene.prompt
+
+    def scores(self, shot: Shot) -> list[Score]:
+        """See `PictureModel`."""
+        return [_score(self, shot)]
 
 
 def build_text_scorers(texts: Sequence[str], device: str = "cpu") -> list[TextScorer]:
@@ -71,53 +86,8 @@ def score_texts(
     log: RowLog,
     stamp: Callable[[Shot], str],
 ) -> int:
-    """A row a picture and model, appended to the rows of the eyes; how many pictures were read.
-
-    The prompt is the scene's with each subject by its noun: what a token means, no such model
-    knows. A picture that is not there, an empty prompt, or a model that fails or says no finite
-    number, is unmeasured. What is there already, of the same picture and prompt, is kept.
-    """
-    wanted = text_keys(scorers, shots)
-    stamps = {key: _stamp(shot, stamp(shot)) for key, (_, shot) in wanted.items()}
-    gone = [
-        key for key in log.done if _is_text(key) and _is_old(key, log.done[key], stamps, scorers)
-    ]
-    if gone:
-        log.drop(gone)
-    missing = [key for key in wanted if key not in log.done]
-    for key in missing:
-        scorer, shot = wanted[key]
-        log.append(key, stamps[key], [row(shot, "official", scorer.name, _score(scorer, shot))])
-    return len(missing)
-
-
-def text_keys(
-    scorers: Sequence[TextScorer], shots: Sequence[Shot]
-) -> dict[str, tuple[TextScorer, Shot]]:
-    """What is to be in the log."""
-    return {
-        "|".join([shot.scene.id, str(shot.seed), _MARK, f"{scorer.metric}={scorer.name}"]): (
-            scorer,
-            shot,
-        )
-        for scorer in scorers
-        for shot in shots
-    }
-
-
-def _is_text(key: str) -> bool:
-    return key.rsplit("|", 2)[1] == _MARK
-
-
-def _is_old(key: str, stamp: str, stamps: Mapping[str, str], scorers: Sequence[TextScorer]) -> bool:
-    """Of a picture that changed or is gone; rows of models that were not asked for now stay."""
-    if key in stamps:
-        return stamps[key] != stamp
-    return key.rsplit("|", 1)[1] in {f"{one.metric}={one.name}" for one in scorers}
-
-
-def _stamp(shot: Shot, of_picture: str) -> str:
-    return hashlib.sha256(repr((of_picture, shot.scene.prompt)).encode()).hexdigest()[:16]
+    """A row a picture and model, as `score_by_models` adds them; how many pictures were read."""
+    return score_by_models(scorers, shots, log, stamp, _MARK)
 
 
 def _score(scorer: TextScorer, shot: Shot) -> Score:

@@ -60,6 +60,7 @@ from personae.metrics.summary import (
     paired_differences,
     summarize,
 )
+from personae.metrics.whole import grid_of, whole_similarity
 
 __all__ = [
     "METRICS",
@@ -81,6 +82,7 @@ __all__ = [
     "copy_paste_reference",
     "detect_and_compare",
     "dpg_score",
+    "grid_of",
     "id_confusion",
     "id_similarity",
     "ip_similarity",
@@ -114,4 +116,5 @@ __all__ = [
     "success",
     "summarize",
     "task_means",
+    "whole_similarity",
 ]

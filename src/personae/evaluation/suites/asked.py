@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol as TypingProtocol
 
 import numpy as np
@@ -30,6 +30,8 @@ from personae.vision.judges import (
 
 __all__ = ["Answers", "Asked", "AskedAlignment", "AskedOverall", "AskedTree"]
 
+_LOOP = 3
+
 Answers = Mapping[str, Sequence[Judgement]]
 """The judgements of each question, the first to the last repeat."""
 
@@ -50,6 +52,10 @@ class Asked(TypingProtocol):
     @property
     def needs_references(self) -> bool:
         """Are the references shown?"""
+        ...
+
+    def repeated(self, times: int) -> Asked:
+        """The same, each question asked so often at least."""
         ...
 
     def ask(self, scene: Scene, picture: np.ndarray, shown: Sequence[Shown]) -> dict[str, Question]:
@@ -81,6 +87,10 @@ class AskedAlignment:
         """See `Asked`."""
         return self.strict
 
+    def repeated(self, times: int) -> AskedAlignment:
+        """See `Asked`."""
+        return replace(self, repeats=max(times, self.repeats))
+
     def ask(self, scene: Scene, picture: np.ndarray, shown: Sequence[Shown]) -> dict[str, Question]:
         """See `Asked`."""
         references = shown if self.strict else ()
@@ -94,15 +104,22 @@ class AskedAlignment:
 
 @dataclass(frozen=True)
 class AskedOverall:
-    """OmniContext's PF and SC, asked three times as the published loop does."""
+    """OmniContext's PF and SC, asked three times as the published loop does.
 
-    repeats: int = 3
+    Asked more often, the official row is still of the third time.
+    """
+
+    repeats: int = _LOOP
     needs_references: bool = True
 
     @property
     def rows(self) -> tuple[tuple[str, Protocol], ...]:
         """See `Asked`."""
         return (("omnicontext_overall", "official"), ("strict_omnicontext_overall", "strict"))
+
+    def repeated(self, times: int) -> AskedOverall:
+        """See `Asked`."""
+        return replace(self, repeats=max(times, self.repeats))
 
     def ask(self, scene: Scene, picture: np.ndarray, shown: Sequence[Shown]) -> dict[str, Question]:
         """See `Asked`."""
@@ -114,14 +131,14 @@ class AskedOverall:
             [judgement.value for judgement in answers[name]] for name in ("PF", "SC")
         )
         return [
-            omnicontext_overall(following, consistency),
+            omnicontext_overall(following[:_LOOP], consistency[:_LOOP]),
             strict_omnicontext_overall(following, consistency),
         ]
 
 
 @dataclass(frozen=True)
 class AskedTree:
-    """DPG: yes or no to each question of a tree."""
+    """DPG: yes or no to each question of a tree; the first answer counts, however often asked."""
 
     tree: QuestionTree
     repeats: int = 1
@@ -131,6 +148,10 @@ class AskedTree:
     def rows(self) -> tuple[tuple[str, Protocol], ...]:
         """See `Asked`."""
         return (("dpg_score", "official"), ("strict_dpg_score", "strict"))
+
+    def repeated(self, times: int) -> AskedTree:
+        """See `Asked`."""
+        return replace(self, repeats=max(times, self.repeats))
 
     def ask(self, scene: Scene, picture: np.ndarray, shown: Sequence[Shown]) -> dict[str, Question]:
         """See `Asked`."""

@@ -70,9 +70,10 @@ _CARD = SuiteCard(
         ),
         Column(
             name="AES",
-            official=None,
-            strict=None,
-            needs="aesthetic-predictor-v2.5 (on SigLIP), which is not among these eyes",
+            official="grid_aesthetic",
+            strict="aesthetic",
+            scale=10,
+            needs="aesthetic-predictor-v2.5: --whole aesthetic:HEAD.safetensors[@SIGLIP]",
         ),
     ),
     averages=(
@@ -99,7 +100,11 @@ _CARD = SuiteCard(
             "ID-Conf detects again inside a crop, and scores 1 where that fails",
             "both: the landmarks of the first detection are used, so nothing is detected twice",
         ),
-        Fault("AES looks at the whole grid of four pictures", "not measured here"),
+        Fault(
+            "AES looks at the whole grid of four pictures",
+            "official: the same (scenes without four pictures are counted as missing); strict: "
+            "each picture by itself",
+        ),
         Fault(
             "IP-Sim is DINO ViT-S/16, the paper says DINOv2",
             "rows say which eyes they were; --embedder dino is the program's",

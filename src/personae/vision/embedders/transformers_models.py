@@ -120,7 +120,9 @@ class TransformersEmbedder:
         self.model = model
         self.licence, self.commercial = model.licence, model.commercial
         self.device = torch.device(device)
-        network = load_pretrained(model.kind, model.source, model.revision)
+        # DINO's published weights have no pooler: left in, it would be random, and so the name.
+        options = {"add_pooling_layer": False} if model.kind == "ViTModel" else {}
+        network = load_pretrained(model.kind, model.source, model.revision, **options)
         self.name = f"{model.name}-{weights_digest(network)}"
         self._network: Any = network.eval().requires_grad_(False).to(self.device)
         self._side_px = int(network.config.image_size)
