@@ -18,7 +18,7 @@ class Endpoint:
     """Answers with each of ``script`` in turn, the last one again and again: (status, headers,
     body), or a function of the handler, which finds what was asked in ``handler.asked``."""
 
-    def __init__(self, *script) -> None:
+    def __init__(self, *script, port: int = 0) -> None:
         self.script, self.asked = list(script), []
         endpoint = self
 
@@ -44,14 +44,14 @@ class Endpoint:
             def log_message(self, *_) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
 
 
 @contextmanager
-def serving(*script) -> Iterator[Endpoint]:
-    endpoint = Endpoint(*script)
+def serving(*script, port: int = 0) -> Iterator[Endpoint]:
+    endpoint = Endpoint(*script, port=port)
     thread = threading.Thread(target=endpoint.server.serve_forever, args=(0.02,))
     thread.start()
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from personae.cli.output import print_table, say
 from personae.evaluation.bench import BenchResult
+from personae.evaluation.judge_agreement import agreement_told
 from personae.evaluation.suite_table import Cell
 from personae.evaluation.suites.card import SuiteCard
 from personae.evaluation.suites.suite import LoadedSuite
@@ -43,6 +44,8 @@ def print_bench(card: SuiteCard, result: BenchResult) -> None:
     }
     for text in sorted(reasons):
         say(f"unmeasured: {text}")
+    for text in agreement_told(result.data["judge_agreement"]):
+        say(f"the judge with itself: {text}")
     for text in result.account.told():
         say(text)
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from personae.compute.runs import read_json
 from personae.errors import DataError
+from personae.evaluation.judge_agreement import agreement_told
 from personae.evaluation.suites.card import SuiteCard
 from personae.evaluation.suites.registry import SUITES
 from personae.report.page import content_policy, page_file, write_whole
@@ -43,6 +44,10 @@ def write_bench_page(run: Path, out: Path | None = None) -> Path:
             tables=_tables(card, data),
             lists=[
                 {"title": "What was not done", "items": _not_done(account, data)},
+                {
+                    "title": "Does the judge agree with itself?",
+                    "items": agreement_told(data.get("judge_agreement", {})),
+                },
                 {
                     "title": "Known faults of the published program and data",
                     "items": [f"{item.fault}. Here: {item.here}." for item in card.faults],
