@@ -13,10 +13,11 @@ from personae.cli.output import print_json, print_table, say
 from personae.errors import RequestError
 from personae.evaluation.hub_results import write_hub_results
 from personae.evaluation.leaderboard import Board, read_boards
+from personae.evaluation.subset_differences import ColumnDifference
 from personae.evaluation.suite_table import Cell
 from personae.evaluation.suites.registry import SUITES
 from personae.evaluation.suites.suite import plain_stem
-from personae.report.leaderboard_page import difference_told, write_leaderboard
+from personae.report.leaderboard_page import difference_tables, difference_told, write_leaderboard
 
 __all__ = ["leaderboard"]
 
@@ -80,6 +81,25 @@ def _print(board: Board) -> None:
     for model, items in board.differences.items():
         for item in items:
             say(f"minus {board.runs[0].model}: {difference_told(model, item)}")
+    for model, columns in board.by_subset.items():
+        for title, names, lines in difference_tables(model, board.runs[0].model, columns):
+            print_table(
+                f"{card.title}: {title}",
+                ["subset", *names],
+                [
+                    [subset, *(_difference_text(cells.get(name)) for name in names)]
+                    for subset, cells in lines
+                ],
+            )
+
+
+def _difference_text(item: ColumnDifference | None) -> str:
+    if item is None:
+        return ""
+    if item.mean is None:
+        return "no pair"
+    ends = "" if item.ci95 is None else f" [{item.ci95[0]:+.3g}, {item.ci95[1]:+.3g}]"
+    return f"{item.mean:+.3g}{ends} {item.n}"
 
 
 def _json(board: Board) -> dict[str, object]:
@@ -88,6 +108,9 @@ def _json(board: Board) -> dict[str, object]:
         "runs": [{"model": run.model, "path": str(run.path), **run.data} for run in board.runs],
         "differences": {
             model: [item.as_json() for item in items] for model, items in board.differences.items()
+        },
+        "by_subset": {
+            model: [item.as_json() for item in items] for model, items in board.by_subset.items()
         },
         "cautions": list(board.cautions),
     }

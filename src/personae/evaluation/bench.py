@@ -184,7 +184,7 @@ def run_bench(task: Bench, tell: Tell | None = None) -> BenchResult:
         "eyes": sorted(names),
         "judge": None if task.judge is None else task.judge.name,
         "judge_agreement": judge_agreement(rows, task.judge.name) if task.judge else {},
-        "subsets": dict(loaded.subset_of),
+        "scenes": _scenes_told(loaded),
         "num_scenes": len(loaded.scenes),
         "num_seeds": num_seeds,
         "unverified": loaded.card.unverified,
@@ -195,6 +195,17 @@ def run_bench(task: Bench, tell: Tell | None = None) -> BenchResult:
     path = task.out / BENCH_FILE
     write_json(path, {**read_json(path), **data})
     return BenchResult(path, tuple(lines), account, data)
+
+
+def _scenes_told(loaded: LoadedSuite) -> dict[str, dict[str, Any]]:
+    """Of each scene its subset and its subjects' kinds, for who has the results alone."""
+    return {
+        scene.id: {
+            "subset": loaded.subset_of[scene.id],
+            "kinds": {name: subject.kind for name, subject in scene.subjects.items()},
+        }
+        for scene in loaded.scenes
+    }
 
 
 def _check_out(task: Bench, loaded: LoadedSuite) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from personae.compute.runs import read_json
 from personae.errors import DataError, RequestError
 from personae.evaluation.compare import compare_runs
+from personae.evaluation.subset_differences import ColumnDifference, subset_differences
 from personae.evaluation.suites.registry import SUITES
 from personae.metrics.summary import PairedDifference
 
@@ -39,12 +40,14 @@ class Board:
         suite: its name.
         runs: in the order given.
         differences: model -> it minus the first run, over the rows that both have measured.
+        by_subset: the same for each subset and column, in the table's units.
         cautions: why some of them cannot be compared.
     """
 
     suite: str
     runs: tuple[Standing, ...]
     differences: Mapping[str, tuple[PairedDifference, ...]]
+    by_subset: Mapping[str, tuple[ColumnDifference, ...]]
     cautions: tuple[str, ...]
 
 
@@ -70,7 +73,9 @@ def read_boards(folders: Sequence[Path]) -> list[Board]:
                 )
         others.append(Standing(folder, data))
     return [
-        Board(suite, tuple(each), _differences(suite, each), _cautions(each))
+        Board(
+            suite, tuple(each), _differences(suite, each), _by_subset(suite, each), _cautions(each)
+        )
         for suite, each in runs.items()
     ]
 
@@ -88,6 +93,11 @@ def _differences(suite: str, runs: Sequence[Standing]) -> dict[str, tuple[Paired
             differences = []
         found[run.model] = tuple(item for item in differences if item.metric in metrics)
     return found
+
+
+def _by_subset(suite: str, runs: Sequence[Standing]) -> dict[str, tuple[ColumnDifference, ...]]:
+    card, first = SUITES[suite].card, (runs[0].path, runs[0].data)
+    return {run.model: subset_differences(card, first, (run.path, run.data)) for run in runs[1:]}
 
 
 def _cautions(runs: Sequence[Standing]) -> tuple[str, ...]:

@@ -14,9 +14,10 @@ from personae.errors import DataError
 from personae.evaluation.judge_agreement import agreement_told
 from personae.evaluation.suites.card import SuiteCard
 from personae.evaluation.suites.registry import SUITES
+from personae.metrics.cards import METRICS
 from personae.report.page import content_policy, page_file, write_whole
 
-__all__ = ["PAGE", "by_source", "render_tables", "write_bench_page"]
+__all__ = ["PAGE", "by_source", "columns_told", "render_tables", "write_bench_page"]
 
 PAGE = "bench.html"
 
@@ -48,13 +49,13 @@ def write_bench_page(run: Path, out: Path | None = None) -> Path:
                     "title": "Does the judge agree with itself?",
                     "items": agreement_told(data.get("judge_agreement", {})),
                 },
+                columns_told(card),
                 {
                     "title": "Known faults of the published program and data",
                     "items": [f"{item.fault}. Here: {item.here}." for item in card.faults],
                 },
             ],
-            disagreements=data["disagreements"]["rows"],
-            counts=data["disagreements"]["columns"],
+            disagreements=data["disagreements"],
         ),
     )
     return target
@@ -67,8 +68,8 @@ def render_tables(
     cautions: Sequence[str],
     tables: Sequence[Mapping[str, Any]],
     lists: Sequence[Mapping[str, Any]],
-    disagreements: Sequence[Mapping[str, Any]] = (),
-    counts: Mapping[str, Any] | None = None,
+    differences: Sequence[Mapping[str, Any]] = (),
+    disagreements: Mapping[str, Any] | None = None,
 ) -> Any:
     """A page of tables, piece by piece; nothing in it runs."""
     style = "\n".join(page_file(name) for name in ("page.css", "bench.css"))
@@ -78,9 +79,9 @@ def render_tables(
         lead=lead,
         cautions=cautions,
         tables=tables,
+        differences=differences,
         lists=[item for item in lists if item["items"]],
-        disagreements=disagreements,
-        counts=counts or {},
+        disagreements=disagreements or {"rows": [], "columns": {}},
         style=Markup(style),
         policy=content_policy("", style),
     )
@@ -114,6 +115,33 @@ def _tables(card: SuiteCard, data: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return tables
+
+
+def columns_told(card: SuiteCard) -> dict[str, Any]:
+    """What each column means, under both protocols, and which way is better."""
+    items = []
+    for column in card.columns:
+        pairs = {(column.official, column.strict), *column.swapped.values()}
+        told = [
+            f"{METRICS[metric].protocol}: {METRICS[metric].meaning}"
+            for metric in dict.fromkeys(name for pair in sorted(pairs, key=str) for name in pair)
+            if metric is not None
+        ]
+        times = "" if column.scale == 1 else f", times {column.scale:g}"
+        better = "higher" if column.higher_is_better else "lower"
+        items.append(f"{column.name} ({better} is better{times}). {' '.join(told)}")
+    items += [
+        f"{name}: mean of {', '.join(parts)}, only where all of them were measured."
+        for name, parts in _averages(card)
+    ]
+    return {"title": f"What the columns of {card.title} mean", "items": items}
+
+
+def _averages(card: SuiteCard) -> list[tuple[str, tuple[str, ...]]]:
+    return [
+        (item.name + (f" in {', '.join(item.subsets)}" if item.subsets else ""), item.of)
+        for item in card.averages
+    ]
 
 
 def by_source(card: SuiteCard, subset: str) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from personae.evaluation.leaderboard import Board, Standing
+from personae.evaluation.subset_differences import ColumnDifference
 from personae.evaluation.suites.card import OVERALL
 from personae.evaluation.suites.registry import SUITES
 from personae.metrics.summary import PairedDifference
-from personae.report.bench_page import by_source, render_tables
+from personae.report.bench_page import by_source, columns_told, render_tables
 from personae.report.page import write_whole
 
-__all__ = ["difference_told", "write_leaderboard"]
+__all__ = ["difference_tables", "difference_told", "write_leaderboard"]
 
 
 def write_leaderboard(boards: Sequence[Board], out: Path) -> Path:
@@ -34,6 +35,8 @@ def write_leaderboard(boards: Sequence[Board], out: Path) -> Path:
             "items": [
                 difference_told(model, item)
                 for model, items in board.differences.items()
+                # Runs of before bench.json told of scenes have no differences by subset.
+                if not board.by_subset[model]
                 for item in items
             ],
         }
@@ -52,11 +55,12 @@ def write_leaderboard(boards: Sequence[Board], out: Path) -> Path:
         title="Leaderboard",
         lead=[
             "Mean, 95% interval over scenes, n measured of n asked for; published rows are by "
-            "other eyes and judges.",
+            "other eyes and judges. Models stand by their last measured column, the best first.",
         ],
         cautions=cautions,
         tables=tables,
-        lists=lists,
+        differences=[item for board in boards for item in _differences(board)],
+        lists=[*lists, *(columns_told(card) for card in cards.values())],
     )
     write_whole(out, pieces)
     return out
@@ -83,6 +87,39 @@ def _tables(board: Board) -> list[dict[str, Any]]:
                 "published": by_source(card, subset),
             }
         )
+    return tables
+
+
+def _differences(board: Board) -> list[dict[str, Any]]:
+    """Tables of paired differences, by model and protocol."""
+    title = SUITES[board.suite].card.title
+    return [
+        {
+            "title": f"{title}: {told}",
+            "names": names,
+            "lines": [{"label": subset, "cells": cells} for subset, cells in lines],
+        }
+        for model, columns in board.by_subset.items()
+        for told, names, lines in difference_tables(model, board.runs[0].model, columns)
+    ]
+
+
+DifferenceTable = tuple[str, list[str], list[tuple[str, dict[str, ColumnDifference]]]]
+
+
+def difference_tables(
+    model: str, base: str, columns: Sequence[ColumnDifference]
+) -> list[DifferenceTable]:
+    """Differences of a model as tables, one a protocol: title, columns, and lines by subset."""
+    tables: list[DifferenceTable] = []
+    for protocol in dict.fromkeys(item.protocol for item in columns):
+        here = [item for item in columns if item.protocol == protocol]
+        lines = [
+            (subset, {item.column: item for item in here if item.subset == subset})
+            for subset in dict.fromkeys(item.subset for item in here)
+        ]
+        names = list(dict.fromkeys(item.column for item in here))
+        tables.append((f"{model} minus {base}, paired, {protocol}", names, lines))
     return tables
 
 
