@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,10 +95,15 @@ def test_differences_by_subset_are_of_the_pictures_that_both_have(
     found = cells_of(board, "umo")
     action, three, pairs = (found[name, "ID"] for name in ("action", "three", "all pairs"))
     assert (action.mean, action.n, action.n_unpaired) == (pytest.approx(0.375), 2, 0)
-    assert action.ci95 == pytest.approx((0.25, 0.5)) and action.tone == "better"
+    assert action.ci95 == pytest.approx((0.25, 0.5))
     assert (three.mean, three.n, three.n_unpaired) == (pytest.approx(-0.25), 2, 1)
     assert (pairs.mean, pairs.n, pairs.n_unpaired) == (pytest.approx(0.0625), 4, 1)
-    assert pairs.tone == "" and three.tone == "worse"
+    # Two scenes that lean one way say nothing, six may.
+    assert (action.n_scenes, action.tone, three.tone) == (2, "", "")
+    assert replace(action, n_scenes=6).tone == "better"
+    assert replace(three, n_scenes=6).tone == "worse"
+    assert replace(action, n_scenes=6, higher_is_better=False).tone == "worse"
+    assert replace(pairs, n_scenes=6).tone == ""
     assert ("action", "position") not in found
     page = write_leaderboard([board], tmp_path / "page.html").read_text()
     assert "umo minus base, paired, strict" in page and "+0.375" in page and "2 pairs" in page

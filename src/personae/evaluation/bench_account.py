@@ -16,6 +16,7 @@ from personae.generation import Failure
 __all__ = ["Account", "account_of"]
 
 _MOST_REASONS = 12
+_NO_FILE = re.compile(r"(?:[^;/]+: )?/[^;]*?: no such file; check the path")
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ def account_of(
 def _kind(reason: str) -> str:
     """A reason without whom it is about and by how much, so that like ones are counted together."""
     bare = re.sub(r"^[^ ]+ and [^ ]+: (?=two photos)", "", str(reason))
+    # Which file it is, `--check` says; every subject has its own.
+    bare = _NO_FILE.sub("a photo is not there", bare)
+    bare = re.sub(r"(a photo is not there)(; \1)+", r"\1", bare)
     return re.sub(r"\b\d+\.\d+\b", "N", bare)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from personae.evaluation.suite_table import is_of_eyes
+from personae.evaluation.suites.card import Column
 from personae.evaluation.suites.suite import LoadedSuite
 from personae.metrics.cards import METRICS
 
@@ -30,7 +31,8 @@ def disagreements(loaded: LoadedSuite, rows: Iterable[Row], eyes: Iterable[str])
     kept = [row for row in rows if is_of_eyes(row, names)]
     found: list[dict[str, Any]] = []
     counts: dict[str, dict[str, int]] = {}
-    for subset, column, official, strict in _pairs(loaded):
+    for subset, card, official, strict in _pairs(loaded):
+        column = card.name
         ours = _by_key(loaded, kept, subset, strict, "strict")
         theirs = _by_key(loaded, kept, subset, official, "official")
         count = counts.setdefault(column, {"pairs": 0, "num": 0})
@@ -39,19 +41,19 @@ def disagreements(loaded: LoadedSuite, rows: Iterable[Row], eyes: Iterable[str])
             gap = _gap(theirs[key], ours[key], official)
             if gap >= _LEAST:
                 count["num"] += 1
-                found.append(_told(column, subset, theirs[key], ours[key], gap))
+                found.append(_told(card, subset, theirs[key], ours[key], gap))
     found.sort(key=lambda item: (-item["gap"], item["column"], item["scene"], str(item["seed"])))
     return {"columns": counts, "rows": found[:_MOST_ROWS]}
 
 
-def _pairs(loaded: LoadedSuite) -> list[tuple[str, str, str, str]]:
+def _pairs(loaded: LoadedSuite) -> list[tuple[str, Column, str, str]]:
     """Subset, column, official and strict metric, where both are there."""
     pairs = []
     for subset in loaded.subsets:
         for column in loaded.card.columns:
             official, strict = column.metric(subset, "official"), column.metric(subset, "strict")
             if column.stands_in(subset) and official is not None and strict is not None:
-                pairs.append((subset, column.name, official, strict))
+                pairs.append((subset, column, official, strict))
     return pairs
 
 
@@ -78,18 +80,23 @@ def _gap(official: Row, strict: Row, metric: str) -> float:
     return float(abs(official["value"] - strict["value"]) / span)
 
 
-def _told(column: str, subset: str, official: Row, strict: Row, gap: float) -> dict[str, Any]:
+def _told(column: Column, subset: str, official: Row, strict: Row, gap: float) -> dict[str, Any]:
     return {
-        "column": column,
+        "column": column.name,
         "subset": subset,
         "scene": official["scene"],
         "seed": official["seed"],
         "subject": official["subject"],
         "image": official["image"],
-        "official": official["value"],
+        "official": _scaled(official, column),
         "official_unmeasured": official["unmeasured"],
-        "strict": strict["value"],
+        "strict": _scaled(strict, column),
         "strict_unmeasured": strict["unmeasured"],
         "absent": bool((strict["details"] or {}).get("absent")),
         "gap": round(gap, 4),
     }
+
+
+def _scaled(row: Row, column: Column) -> float | None:
+    """In the unit of the column."""
+    return None if row["value"] is None else round(column.scale * row["value"], 4)

@@ -18,6 +18,8 @@ __all__ = ["ALL_PAIRS", "ColumnDifference", "subset_differences"]
 ALL_PAIRS = "all pairs"
 """The subset that stands for all: every pair counts once, however large its subset."""
 
+_LEAST_SCENES = 6
+
 Key = tuple[str, Any, Any, str]
 
 
@@ -27,6 +29,7 @@ class ColumnDifference:
 
     ``mean`` and ``ci95`` (scenes resampled) are over the ``n`` values that both have measured;
     None where there are none, or fewer than two scenes. ``n_unpaired`` are measured in one alone.
+    ``n_scenes`` is how many scenes the pairs are of.
     """
 
     subset: str
@@ -35,6 +38,7 @@ class ColumnDifference:
     mean: float | None
     ci95: Interval | None
     n: int
+    n_scenes: int
     n_unpaired: int
     higher_is_better: bool
 
@@ -44,8 +48,14 @@ class ColumnDifference:
 
     @property
     def tone(self) -> str:
-        """Better or worse where the interval leaves zero out; "" where nothing can be said."""
-        if self.mean is None or self.ci95 is None or self.ci95[0] <= 0 <= self.ci95[1]:
+        """Better or worse where the interval leaves zero out; "" where nothing can be said.
+
+        Of five scenes or fewer nothing can: that all of them lean one way by chance happens more
+        often than five times in a hundred, and resampling them cannot see it.
+        """
+        if self.mean is None or self.ci95 is None or self.n_scenes < _LEAST_SCENES:
+            return ""
+        if self.ci95[0] <= 0 <= self.ci95[1]:
             return ""
         return "better" if (self.mean > 0) == self.higher_is_better else "worse"
 
@@ -125,6 +135,7 @@ def _difference(
         mean=mean,
         ci95=interval,
         n=len(pairs),
+        n_scenes=len({scene for scene, _, _ in pairs}),
         n_unpaired=alone,
         higher_is_better=column.higher_is_better,
     )

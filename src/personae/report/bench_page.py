@@ -12,7 +12,7 @@ from markupsafe import Markup
 from personae.compute.runs import read_json
 from personae.errors import DataError
 from personae.evaluation.judge_agreement import agreement_told
-from personae.evaluation.suites.card import SuiteCard
+from personae.evaluation.suites.card import PublishedRow, SuiteCard
 from personae.evaluation.suites.registry import SUITES
 from personae.metrics.cards import METRICS
 from personae.report.page import content_policy, page_file, write_whole
@@ -94,7 +94,9 @@ def _lead(card: SuiteCard, data: Mapping[str, Any]) -> list[str]:
         f"{data['num_scenes']} scenes, {data['num_seeds']} to be drawn of each. Eyes here: "
         f"{'; '.join(name for name in data['eyes'] if name != data['judge'])}. Judge: {judge}.",
         f"Eyes of the suite: {card.eyes}. Numbers by other eyes are other numbers.",
-        "Ours: mean, 95% interval over scenes, n measured of n asked for.",
+        "Ours: mean, 95% interval over scenes (none with fewer than two), n measured of n asked "
+        "for: what is missing is in no mean. Official: the arithmetic of the published program; "
+        "strict: an absent subject is 0, one box counts for one subject, nothing is dropped.",
     ]
 
 
@@ -146,11 +148,27 @@ def _averages(card: SuiteCard) -> list[tuple[str, tuple[str, ...]]]:
 
 def by_source(card: SuiteCard, subset: str) -> list[tuple[str, list[dict[str, Any]]]]:
     """The published rows of a subset, each source once: rows of other sources do not compare."""
-    sources: dict[str, list[dict[str, Any]]] = {}
+    sources: dict[str, list[PublishedRow]] = {}
     for row in card.published:
         if row.subset == subset:
-            sources.setdefault(row.source, []).append(vars(row))
-    return list(sources.items())
+            sources.setdefault(row.source, []).append(row)
+    return [
+        (source, [{"model": row.model, "mark": row.mark, "told": told} for row, told in each])
+        for source, rows in sources.items()
+        for each in [list(zip(rows, _as_published(rows), strict=True))]
+    ]
+
+
+def _as_published(rows: Sequence[PublishedRow]) -> list[dict[str, str]]:
+    """The numbers of a source with as many decimals as its column has: 83.90 beside 96.89."""
+    decimals: dict[str, int] = {}
+    for row in rows:
+        for name, value in row.values.items():
+            behind = len(f"{value!r}".partition(".")[2].rstrip("0"))
+            decimals[name] = max(decimals.get(name, 0), behind)
+    return [
+        {name: f"{value:.{decimals[name]}f}" for name, value in row.values.items()} for row in rows
+    ]
 
 
 def _not_done(account: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
