@@ -114,6 +114,12 @@ def bench(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     ] = None,
     detector: Detector = "guided",
     embedder: Embedder = "efficientnet-lite0",
+    segmenter: Annotated[
+        str,
+        typer.Option(
+            "--segmenter", help="Cut things out of their boxes: none, grabcut or sam2[:PATH]."
+        ),
+    ] = "none",
     commercial: Commercial = False,
     column: Annotated[
         list[str] | None,
@@ -161,6 +167,7 @@ def bench(  # noqa: PLR0913, PLR0917 - a command's flags are its face
             faces=faces or (_EXAMINER if is_toons else EyesChoice().faces),
             detector=detector,
             embedder=embedder,
+            segmenter=segmenter,
             commercial=commercial,
         ),
         judge=_judge(judge or (TOONS if is_toons else _NOBODY), judge_url, judge_model),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from personae.errors import RequestError
@@ -26,7 +27,8 @@ from personae.vision.faces import (
     FaceEyes,
     OnnxArcFace,
 )
-from personae.vision.protocols import Embedder, ThingDetector
+from personae.vision.protocols import Embedder, Segmenter, ThingDetector
+from personae.vision.segmenters import GrabCut, Sam2
 from personae.vision.toons import Examiner, ToonFaceDetector, ToonFaceEmbedder
 from personae.vision.weights import require_commercial
 
@@ -38,12 +40,14 @@ class EyesChoice:
     """Which eyes look; a name, or ``name:PATH-OR-HUB-ID`` where weights are brought along.
 
     ``cache`` keeps what they make of references, by content; None keeps nothing. ``device`` is
-    where face embedders compute, as torch names it; detectors stay on the CPU.
+    where face embedders compute, as torch names it; detectors stay on the CPU. ``segmenter`` cuts
+    things out of their boxes before they are compared (`ThingEyes`); ``none`` leaves them be.
     """
 
     faces: str = "dlib"
     detector: str = "guided"
     embedder: str = "efficientnet-lite0"
+    segmenter: str = "none"
     commercial: bool = False
     device: str = "cpu"
     cache: Path | None = field(default_factory=lambda: cache_folder() / "descriptors")
@@ -111,12 +115,27 @@ def _things(choice: EyesChoice) -> ThingsEyes:
             f"--detector {choice.detector!r}: expected guided, owlv2[:PATH] "
             "or grounding-dino[:PATH]"
         )
-    return ThingsEyes(ThingEyes(detector, embedder))
+    return ThingsEyes(ThingEyes(detector, embedder, segmenter=_segmenter(choice)))
+
+
+def _segmenter(choice: EyesChoice) -> Segmenter | None:
+    name, path = _split(choice.segmenter)
+    if name == "none" and not path:
+        return None
+    if name == "grabcut" and not path:
+        return GrabCut()
+    if name == "sam2":
+        return Sam2(path) if path else Sam2()
+    raise RequestError(
+        f"--segmenter {choice.segmenter!r}: expected none, grabcut or sam2[:FOLDER-OR-HUB-ID]"
+    )
 
 
 _MODELS: Mapping[str, Callable[..., Embedder]] = {
     "dinov2": Dinov2Embedder,
+    "dinov2-crop": partial(Dinov2Embedder, center_crop=True),
     "dino": DinoEmbedder,
+    "dino-crop": partial(DinoEmbedder, center_crop=True),
     "clip": ClipEmbedder,
 }
 

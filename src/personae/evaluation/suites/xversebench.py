@@ -107,7 +107,12 @@ _CARD = SuiteCard(
         ),
         Fault(
             "IP-Sim is DINO ViT-S/16, the paper says DINOv2",
-            "rows say which eyes they were; --embedder dino is the program's",
+            "rows say which eyes they were; --embedder dino-crop is the program's",
+        ),
+        Fault(
+            "IP-Sim cuts things and references out on white, by Florence-2's boxes and SAM 2.1",
+            "--segmenter sam2 (grabcut without weights) does; boxes are of the detector that is "
+            "chosen, Florence-2 is none of them",
         ),
         Fault(
             "identity rests on few scenes: two people or more in 50 of 210",
