@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from personae.diffusion.lora import load_lora
 from personae.errors import RequestError
 from personae.evaluation.bench import Bench, Drawn, Tell, load_suite, run_bench
 from personae.evaluation.suites.registry import SUITES, suite_named
-from personae.evaluation.suites.suite import SuiteOptions, missing_files
+from personae.evaluation.suites.suite import SuiteOptions, damaged_files, missing_files
 from personae.evaluation.texts import TEXT_SCORERS
 from personae.generation import Drawing
 from personae.metrics.judges import JUDGES, build_judge, judgement_folder
@@ -42,7 +43,8 @@ def bench(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         Path | None, typer.Option("--data", help="Where you keep the suite's files.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Say what is missing, file by file, and stop.")
+        bool,
+        typer.Option("--check", help="Name missing and damaged files, and stop."),
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the run.")] = None,
     images: Annotated[
@@ -203,11 +205,13 @@ def _check(
     chosen = suite_named(suite)
     loaded = load_suite(chosen, data, out, options)
     missing = missing_files(loaded)
+    with _bars() as tell:
+        damaged = damaged_files(loaded, partial(tell, "opening photos"))
     if json:
-        print_json(check_json(loaded, missing))
+        print_json(check_json(loaded, missing, damaged))
     else:
-        print_check(loaded, missing)
-    if missing or loaded.problems:
+        print_check(loaded, missing, damaged)
+    if missing or damaged or loaded.problems:
         raise typer.Exit(1)
 
 

@@ -65,33 +65,42 @@ def cell_text(cell: Cell | None) -> str:
     return f"{cell.mean:.4g}{ends} {counts}"
 
 
-def check_json(loaded: LoadedSuite, missing: Mapping[Path, Sequence[str]]) -> dict[str, Any]:
+def check_json(
+    loaded: LoadedSuite, missing: Mapping[Path, Sequence[str]], damaged: Mapping[Path, str]
+) -> dict[str, Any]:
     """What `bench --check` found, for a machine."""
     return {
         "suite": loaded.card.name,
         "scenes": {name: _count(loaded, name) for name in loaded.subsets},
         "whole": _num_whole(loaded, missing),
         "missing": {str(path): list(scenes) for path, scenes in missing.items()},
+        "damaged": {str(path): reason for path, reason in damaged.items()},
         "problems": list(loaded.problems),
         "licence": loaded.card.licence,
         "unverified": loaded.card.unverified,
     }
 
 
-def print_check(loaded: LoadedSuite, missing: Mapping[Path, Sequence[str]]) -> None:
-    """Scenes by subset, then every file that is not there."""
+def print_check(
+    loaded: LoadedSuite, missing: Mapping[Path, Sequence[str]], damaged: Mapping[Path, str]
+) -> None:
+    """Scenes by subset, then every file that is not there or cannot be read."""
+    names = dict.fromkeys([*loaded.card.sizes, *loaded.subsets])
     rows = [
-        [name, str(_count(loaded, name)), str(loaded.card.sizes.get(name, "?"))]
-        for name in loaded.subsets
+        [name, str(_count(loaded, name)), str(loaded.card.sizes.get(name) or "not recorded")]
+        for name in names
     ]
     print_table(loaded.card.title, ["subset", "scenes there", "as published"], rows)
     for path, scenes in missing.items():
         say(f"missing: {path} (needed by {len(scenes)}: {', '.join(scenes[:3])})")
+    for reason in damaged.values():
+        say(f"damaged: {reason}")
     for problem in loaded.problems:
         say(f"problem: {problem}")
     say(
         f"{_num_whole(loaded, missing)} of {len(loaded.scenes)} scenes have all their photos; "
-        f"{len(missing)} files are missing. Licence: {loaded.card.licence}"
+        f"{len(missing)} files are missing, {len(damaged)} cannot be read. "
+        f"Licence: {loaded.card.licence}"
     )
     if loaded.card.unverified:
         say(f"unverified: {loaded.card.unverified}")

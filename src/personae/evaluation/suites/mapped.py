@@ -12,7 +12,7 @@ from personae.errors import DataError, RequestError
 from personae.evaluation.suites.asked import Asked
 from personae.evaluation.suites.card import SuiteCard
 from personae.evaluation.suites.records import read_records, text_of
-from personae.evaluation.suites.suite import LoadedSuite, SuiteOptions
+from personae.evaluation.suites.suite import LoadedSuite, SuiteOptions, spelled_as_on_disk
 from personae.evaluation.suites.words import braced, subject_ids
 from personae.subjects.scene import Scene
 from personae.subjects.subject import KINDS, Kind, ReferenceFile, Subject
@@ -72,7 +72,7 @@ def load_mapped(
         RequestError: a column that we do not know, or one that is needed and not said.
         DataError: no file, or no item in it that can be read.
     """
-    mapping = _checked(card, defaults, options.mapping)
+    mapping = _checked(card, defaults, options.mapping, data)
     path = _file(card, data, mapping)
     scenes: list[Scene] = []
     subset_of: dict[str, str] = {}
@@ -105,7 +105,9 @@ def load_mapped(
     )
 
 
-def _checked(card: SuiteCard, defaults: Defaults, mapping: Mapping[str, str]) -> Mapping[str, str]:
+def _checked(
+    card: SuiteCard, defaults: Defaults, mapping: Mapping[str, str], data: Path
+) -> Mapping[str, str]:
     for name in mapping:
         if name not in COLUMNS:
             near = get_close_matches(name, COLUMNS, n=1)
@@ -118,8 +120,19 @@ def _checked(card: SuiteCard, defaults: Defaults, mapping: Mapping[str, str]) ->
         raise RequestError(
             f"{card.title}: its file is not documented, so say which column is which: "
             f"{' '.join(f'--column {name}=THEIRS' for name in silent)} ({told})"
+            f"{_columns_there(card, data, mapping)}"
         )
     return mapping
+
+
+def _columns_there(card: SuiteCard, data: Path, mapping: Mapping[str, str]) -> str:
+    """Which columns the file has, to choose from; nothing where it cannot be read."""
+    try:
+        path = _file(card, data, mapping)
+        records = read_records(path)
+    except DataError:
+        return ""
+    return f"; {path.name} has {sorted({name for record in records for name in record})}"
 
 
 def _file(card: SuiteCard, data: Path, mapping: Mapping[str, str]) -> Path:
@@ -237,4 +250,4 @@ def _below(folder: Path, text: str, where: str) -> Path:
     path = folder / text
     if not path.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{where}: {text!r} leaves {folder}; expected a path below it")
-    return path
+    return spelled_as_on_disk(path)

@@ -11,7 +11,7 @@ from personae.evaluation.suites.asked import AskedAlignment
 from personae.evaluation.suites.card import Column, Fault, SuiteCard
 from personae.evaluation.suites.published import PSRBENCH_ROWS
 from personae.evaluation.suites.records import read_records, text_of
-from personae.evaluation.suites.suite import LoadedSuite, Suite, SuiteOptions
+from personae.evaluation.suites.suite import LoadedSuite, Suite, SuiteOptions, spelled_as_on_disk
 from personae.evaluation.suites.words import braced, subject_ids
 from personae.subjects.scene import Relation, Scene
 from personae.subjects.subject import ReferenceFile, Subject
@@ -127,7 +127,12 @@ def _load(data: Path, options: SuiteOptions) -> LoadedSuite:
         if path is None:
             problems.append(f"{data}: no .json for the subset {subset}; its 50 items are left out")
             continue
-        for number, record in enumerate(read_records(path)):
+        try:
+            records = read_records(path)
+        except DataError as error:
+            problems.append(f"{error}; its 50 items are left out")
+            continue
+        for number, record in enumerate(records):
             where = f"{path}: item {number}"
             try:
                 scene = _scene(record, f"{subset}-{number:03d}", data, where, subset)
@@ -189,7 +194,7 @@ def _below(data: Path, path: str, where: str) -> Path:
     found = PurePosixPath(path)
     if ".." in found.parts:
         raise DataError(f"{where}: {path!r} leaves the folder; expected a path below it")
-    return data / found
+    return spelled_as_on_disk(data / found)
 
 
 PSRBENCH = Suite(_CARD, _load)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,19 @@ from pathlib import Path
 from personae.errors import DataError
 from personae.evaluation.suites.asked import Asked
 from personae.evaluation.suites.card import SuiteCard
+from personae.subjects.picture import read_picture
 from personae.subjects.scene import Scene
 
-__all__ = ["LoadedSuite", "Suite", "SuiteOptions", "missing_files", "only_subsets", "plain_stem"]
+__all__ = [
+    "LoadedSuite",
+    "Suite",
+    "SuiteOptions",
+    "damaged_files",
+    "missing_files",
+    "only_subsets",
+    "plain_stem",
+    "spelled_as_on_disk",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +88,53 @@ def missing_files(loaded: LoadedSuite) -> dict[Path, list[str]]:
     """Reference photos and targets that are not there, and the scenes that need each."""
     missing: dict[Path, list[str]] = {}
     for scene in loaded.scenes:
-        for subject in scene.subjects.values():
-            files = [*subject.references, *([subject.target] if subject.target else [])]
-            for file in files:
-                for path in (file.image, file.mask):
-                    if path is not None and not path.is_file():
-                        missing.setdefault(path, []).append(scene.id)
+        for path in _files(scene):
+            if not path.is_file():
+                missing.setdefault(path, []).append(scene.id)
     return {path: list(dict.fromkeys(scenes)) for path, scenes in missing.items()}
+
+
+def damaged_files(
+    loaded: LoadedSuite, tell: Callable[[int, int], None] | None = None
+) -> dict[Path, str]:
+    """Photos that are there and cannot be read, such as half-downloaded ones, and why not.
+
+    ``tell`` is told how many of how many were opened.
+    """
+    files = [file for scene in loaded.scenes for file in _files(scene)]
+    paths = [path for path in dict.fromkeys(files) if path.is_file()]
+    damaged = {}
+    for number, path in enumerate(paths, start=1):
+        try:
+            read_picture(path)
+        except DataError as error:
+            damaged[path] = str(error)
+        if tell is not None:
+            tell(number, len(paths))
+    return damaged
+
+
+def spelled_as_on_disk(path: Path) -> Path:
+    """The path, or the file there whose name has the same letters in another spelling of Unicode.
+
+    An accented letter is one sign or two: JSON files and file systems (and the programs that unpack
+    archives) disagree about which.
+    """
+    if path.is_file() or not path.parent.is_dir() or path.name.isascii():
+        return path
+    wanted = unicodedata.normalize("NFC", path.name)
+    there = sorted(path.parent.iterdir())
+    return next((x for x in there if unicodedata.normalize("NFC", x.name) == wanted), path)
+
+
+def _files(scene: Scene) -> list[Path]:
+    """References and targets of a scene, and their masks."""
+    held = [
+        file
+        for subject in scene.subjects.values()
+        for file in [*subject.references, *([subject.target] if subject.target else [])]
+    ]
+    return [path for file in held for path in (file.image, file.mask) if path is not None]
 
 
 def only_subsets(loaded: LoadedSuite, subsets: Iterable[str]) -> LoadedSuite:

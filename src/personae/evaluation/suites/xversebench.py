@@ -12,7 +12,13 @@ from personae.errors import DataError
 from personae.evaluation.suites.asked import AskedTree
 from personae.evaluation.suites.card import Average, Column, Fault, SuiteCard
 from personae.evaluation.suites.published import XVERSEBENCH_ROWS
-from personae.evaluation.suites.suite import LoadedSuite, Suite, SuiteOptions, plain_stem
+from personae.evaluation.suites.suite import (
+    LoadedSuite,
+    Suite,
+    SuiteOptions,
+    plain_stem,
+    spelled_as_on_disk,
+)
 from personae.evaluation.suites.words import braced, subject_ids
 from personae.subjects.scene import Scene
 from personae.subjects.subject import Kind, ReferenceFile, Subject
@@ -162,7 +168,7 @@ def _load(data: Path, options: SuiteOptions) -> LoadedSuite:
             problems.append(f"{path}: no such file; the {_CARD.sizes[subset]} scenes are left out")
             continue
         trees = _trees(data / f"XVerseBench_{subset}_DSG.json", problems)
-        for number, entry in enumerate(_entries(path)):
+        for number, entry in enumerate(_entries(path, problems)):
             where = f"{path}: item {number}"
             try:
                 item = _item(entry, where)
@@ -178,6 +184,12 @@ def _load(data: Path, options: SuiteOptions) -> LoadedSuite:
             stems[scene.id] = plain_stem(f"{item.index}_{item.prompt[:_PROMPT_LETTERS]}")
             tree = trees.get(item.prompt)
             asked[scene.id] = () if tree is None else (AskedTree(tree),)
+        without = [name for name, each in asked.items() if not each and subset_of[name] == subset]
+        if trees and without:
+            problems.append(
+                f"{path.stem}_DSG.json: no questions for {len(without)} prompts "
+                f"({', '.join(without[:3])}); DPG of their pictures stays unmeasured"
+            )
     if not scenes:
         raise DataError(f"{data}: no scene of XVerseBench; expected {_CARD.data_tree}; {problems}")
     return LoadedSuite(
@@ -190,10 +202,16 @@ def _load(data: Path, options: SuiteOptions) -> LoadedSuite:
     )
 
 
-def _entries(path: Path) -> list[object]:
-    found = read_json(path)
+def _entries(path: Path, problems: list[str]) -> list[object]:
+    """The items of a list; of one that is damaged none, and the other list is still there."""
+    try:
+        found = read_json(path)
+    except DataError as error:
+        problems.append(f"{error}; its {_CARD.sizes[path.stem.split('_')[-1]]} scenes are left out")
+        return []
     if not isinstance(found, list):
-        raise DataError(f"{path}: expected a list of items; got {type(found).__name__}")
+        problems.append(f"{path}: expected a list of items; got {type(found).__name__}")
+        return []
     return found
 
 
@@ -244,7 +262,7 @@ def _subject(name: str, noun: str, source: _Source, data: Path, where: str) -> S
     near = data / path.parts[-2] / path.name
     named = data / path.relative_to("/") if path.is_absolute() else data / path
     photo = named if named.is_file() and not near.is_file() else near
-    return Subject(name, noun, _KINDS[path.parts[-2]], (ReferenceFile(photo),))
+    return Subject(name, noun, _KINDS[path.parts[-2]], (ReferenceFile(spelled_as_on_disk(photo)),))
 
 
 XVERSEBENCH = Suite(_CARD, _load)
