@@ -111,3 +111,21 @@ def test_mapped_suites_name_what_is_missing_too(tmp_path: Path, capsys) -> None:
     told = " ".join(capsys.readouterr().err.split())
     assert "--column prompt=THEIRS --column references=THEIRS --column subset=THEIRS" in told
     assert "items.json has ['refs', 'say', 'task']" in told
+
+
+def test_a_bad_line_costs_its_item_alone_and_the_others_keep_their_places(
+    tmp_path: Path, capsys
+) -> None:
+    good = json.dumps({"say": "A dog.", "refs": ["dog.png"]})
+    (tmp_path / "items.jsonl").write_text(f"{good}\n{{bad\n[]\n{good}\n")
+    columns = ["--column=prompt=say", "--column=references=refs"]
+    said = check("dreambench", tmp_path, capsys, *columns)
+    assert said["missing"] == {str(tmp_path / "dog.png"): ["0000", "0003"]}
+    first, second = said["problems"]
+    assert "items.jsonl:2: not JSON" in first and "items.jsonl:3" in second
+    told = [{"instruction": "A cat.", "input_path": ["cat.png"], "category1": "cat"}, 7]
+    (tmp_path / "psr").mkdir()
+    (tmp_path / "psr" / "action.json").write_text(json.dumps(told))
+    said = check("psrbench", tmp_path / "psr", capsys)
+    assert said["scenes"]["action"] == 1
+    assert any("item 1: expected an object; got int" in text for text in said["problems"])

@@ -11,7 +11,7 @@ from typing import Any
 from personae.errors import DataError, RequestError
 from personae.evaluation.suites.asked import Asked
 from personae.evaluation.suites.card import SuiteCard
-from personae.evaluation.suites.records import read_records, text_of
+from personae.evaluation.suites.records import read_items, text_of
 from personae.evaluation.suites.suite import LoadedSuite, SuiteOptions, spelled_as_on_disk
 from personae.evaluation.suites.words import braced, subject_ids
 from personae.subjects.scene import Scene
@@ -78,9 +78,11 @@ def load_mapped(
     subset_of: dict[str, str] = {}
     given: dict[str, tuple[Path, ...]] = {}
     problems: list[str] = []
-    for number, record in enumerate(read_records(path)):
+    for number, record in enumerate(read_items(path)):
         where = f"{path}: item {number}"
         try:
+            if isinstance(record, DataError):
+                raise record
             scene, subset = _scene(record, number, mapping, defaults, path.parent, where)
             if subset not in card.sizes:
                 raise DataError(f"{where}: subset {subset!r}: expected {', '.join(card.sizes)}")
@@ -129,7 +131,7 @@ def _columns_there(card: SuiteCard, data: Path, mapping: Mapping[str, str]) -> s
     """Which columns the file has, to choose from; nothing where it cannot be read."""
     try:
         path = _file(card, data, mapping)
-        records = read_records(path)
+        records = [item for item in read_items(path) if not isinstance(item, DataError)]
     except DataError:
         return ""
     return f"; {path.name} has {sorted({name for record in records for name in record})}"

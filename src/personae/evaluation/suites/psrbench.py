@@ -10,7 +10,7 @@ from personae.errors import DataError
 from personae.evaluation.suites.asked import AskedAlignment
 from personae.evaluation.suites.card import Column, Fault, SuiteCard
 from personae.evaluation.suites.published import PSRBENCH_ROWS
-from personae.evaluation.suites.records import read_records, text_of
+from personae.evaluation.suites.records import read_items, text_of
 from personae.evaluation.suites.suite import LoadedSuite, Suite, SuiteOptions, spelled_as_on_disk
 from personae.evaluation.suites.words import braced, subject_ids
 from personae.subjects.scene import Relation, Scene
@@ -128,13 +128,15 @@ def _load(data: Path, options: SuiteOptions) -> LoadedSuite:
             problems.append(f"{data}: no .json for the subset {subset}; its 50 items are left out")
             continue
         try:
-            records = read_records(path)
+            records = read_items(path)
         except DataError as error:
             problems.append(f"{error}; its 50 items are left out")
             continue
         for number, record in enumerate(records):
             where = f"{path}: item {number}"
             try:
+                if isinstance(record, DataError):
+                    raise record
                 scene = _scene(record, f"{subset}-{number:03d}", data, where, subset)
             except DataError as error:
                 problems.append(str(error))

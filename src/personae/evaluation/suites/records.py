@@ -12,18 +12,20 @@ from personae.compute.runs import read_json
 from personae.errors import DataError
 from personae.subjects.manifest import json_lines
 
-__all__ = ["read_records", "text_of"]
+__all__ = ["read_items", "read_records", "text_of"]
 
 
-def read_records(path: Path) -> list[Mapping[str, Any]]:
+def read_items(path: Path) -> list[Mapping[str, Any] | DataError]:
     """A list of objects (or an object of objects) in .json, an object a line in .jsonl, or .csv.
+
+    An item that cannot be read is an error in its place: the others keep theirs.
 
     Raises:
         DataError: the file cannot be read or holds something else; it says where.
     """
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return _csv(path)
+        return [*_csv(path)]
     if suffix == ".jsonl":
         return [_object(item, f"{path}:{number}") for number, item in json_lines(path)]
     found = read_json(path)
@@ -32,6 +34,20 @@ def read_records(path: Path) -> list[Mapping[str, Any]]:
     if not isinstance(found, list):
         raise DataError(f"{path}: expected a list of items; got {type(found).__name__}")
     return [_object(item, f"{path}: item {number}") for number, item in enumerate(found)]
+
+
+def read_records(path: Path) -> list[Mapping[str, Any]]:
+    """The same, where each item is needed.
+
+    Raises:
+        DataError: as `read_items`, and for the first item that cannot be read.
+    """
+    records = []
+    for item in read_items(path):
+        if isinstance(item, DataError):
+            raise item
+        records.append(item)
+    return records
 
 
 def text_of(record: Mapping[str, Any], key: str, where: str) -> str:
@@ -46,12 +62,10 @@ def text_of(record: Mapping[str, Any], key: str, where: str) -> str:
     return value.strip()
 
 
-def _object(item: object, where: str) -> Mapping[str, Any]:
-    if isinstance(item, DataError):
-        raise item
-    if not isinstance(item, dict):
-        raise DataError(f"{where}: expected an object; got {type(item).__name__}")
-    return item
+def _object(item: object, where: str) -> Mapping[str, Any] | DataError:
+    if isinstance(item, DataError | dict):
+        return item
+    return DataError(f"{where}: expected an object; got {type(item).__name__}")
 
 
 def _csv(path: Path) -> list[Mapping[str, Any]]:
