@@ -95,7 +95,8 @@ def _lead(card: SuiteCard, data: Mapping[str, Any]) -> list[str]:
         f"{'; '.join(name for name in data['eyes'] if name != data['judge'])}. Judge: {judge}.",
         f"Eyes of the suite: {card.eyes}. Numbers by other eyes are other numbers.",
         "Ours: mean, 95% interval over scenes (none with fewer than two), n measured of n asked "
-        "for: what is missing is in no mean. Official: the arithmetic of the published program; "
+        "for: what is missing is in no mean. Of few scenes intervals are too narrow. "
+        "Official: the arithmetic of the published program; "
         "strict: an absent subject is 0, one box counts for one subject, nothing is dropped.",
     ]
 

@@ -55,7 +55,8 @@ def write_leaderboard(boards: Sequence[Board], out: Path) -> Path:
         title="Leaderboard",
         lead=[
             "Mean, 95% interval over scenes, n measured of n asked for; published rows are by "
-            "other eyes and judges. Models stand by their last measured column, the best first.",
+            "other eyes and judges. Of few scenes intervals are too narrow. "
+            "Models stand by their last measured column, the best first.",
         ],
         cautions=cautions,
         tables=tables,
