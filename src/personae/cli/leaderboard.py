@@ -82,13 +82,15 @@ def _print(board: Board) -> None:
         for item in items:
             say(f"minus {board.runs[0].model}: {difference_told(model, item)}")
     for model, columns in board.by_subset.items():
-        for title, names, lines in difference_tables(model, board.runs[0].model, columns):
+        for title, columns_shown, by_subset in difference_tables(
+            model, board.runs[0].model, columns
+        ):
             print_table(
                 f"{card.title}: {title}",
-                ["subset", *names],
+                ["subset", *columns_shown],
                 [
-                    [subset, *(_difference_text(cells.get(name)) for name in names)]
-                    for subset, cells in lines
+                    [subset, *(_difference_text(cells.get(name)) for name in columns_shown)]
+                    for subset, cells in by_subset
                 ],
             )
 
