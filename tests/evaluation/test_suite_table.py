@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from personae.evaluation.bench_account import account_of
+from personae.evaluation.disagreements import disagreements
+from personae.evaluation.pictures import PictureSet
 from personae.evaluation.suite_table import suite_table
 from personae.evaluation.suites.suite import SuiteOptions
 from personae.evaluation.suites.xversebench import XVERSEBENCH
+from personae.report.bench_page import by_source
 from tests.evaluation.suites.folders import xverse_folder
 
 EYES, JUDGE = "faces", "judge"
@@ -120,3 +124,42 @@ def test_an_interval_of_an_average_holds_it_and_is_none_for_one_scene(loaded) ->
     assert low <= cell.mean <= high and high - low > 10
     # Draws without the only scene with a thing have no IP-Sim: they say nothing.
     assert low == pytest.approx((20 + 20 + 50) / 3)
+
+
+def test_only_the_runs_own_eyes_disagree_with_themselves(loaded) -> None:
+    rows = [
+        row("multi-001", 0, "id_similarity", 0.5, "man"),
+        row("multi-001", 0, "strict_id_similarity", 0.25, "man", "strict"),
+        # The same folder holds rows of eyes that looked before: they are nobody's here.
+        row("multi-001", 0, "id_similarity", 0.9, "man", eyes="others"),
+        row("multi-001", 0, "strict_id_similarity", 0.9, "man", "strict", eyes="others"),
+        row("multi-001", 0, "id_similarity", 0.9, "old-man", eyes=f"{EYES} & others"),
+    ]
+    found = disagreements(loaded, rows, [EYES])
+    assert found["columns"]["ID-Sim"] == {"pairs": 1, "num": 1}
+    (told,) = found["rows"]
+    # In the unit of the column; the gap as a share of the metric's range.
+    assert (told["official"], told["strict"], told["gap"]) == (50, 25, 0.25)
+
+
+def test_published_numbers_keep_their_decimals() -> None:
+    sources = dict(by_source(XVERSEBENCH.card, "single"))
+    (own,) = [rows for source, rows in sources.items() if source.startswith("XVerse's own")]
+    told = {row["model"]: row["told"] for row in own}
+    assert told["OmniGen"]["DPG"] == "83.90" and told["XVerse"]["AVG"] == "76.72"
+
+
+def test_reasons_of_one_kind_are_counted_together(loaded, tmp_path: Path) -> None:
+    gone = "no such file; check the path"
+    whys = [f"/a b/mug.jpg: {gone}", f"mug: /a b/mug.jpg: {gone}; cat: /a/cat.jpg: {gone}"]
+    rows = [row("multi-000", 0, "ip_similarity", None, "mug", why=why) for why in whys]
+    account = account_of(
+        loaded,
+        rows=[*rows, row("multi-000", 0, "x", None, why="two photos are alike at 0.51")],
+        pictures=PictureSet((), (), ()),
+        num_seeds=1,
+        failures=(),
+        problems=(),
+        judged=None,
+    )
+    assert account.unmeasured == {"a photo is not there": 2, "two photos are alike at N": 1}

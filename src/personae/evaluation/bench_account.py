@@ -108,7 +108,7 @@ def _kind(reason: str) -> str:
     bare = re.sub(r"^[^ ]+ and [^ ]+: (?=two photos)", "", str(reason))
     # Which file it is, `--check` says; every subject has its own.
     bare = _NO_FILE.sub("a photo is not there", bare)
-    bare = re.sub(r"(a photo is not there)(; \1)+", r"\1", bare)
+    bare = re.sub(r"(a photo is not there)(; ?\1)+", r"\1", bare)
     return re.sub(r"\b\d+\.\d+\b", "N", bare)
 
 
