@@ -174,6 +174,7 @@ def test_an_answer_that_cannot_be_read_is_missing_with_its_picture_named(folder:
     assert (item["num_questions"], item["num_alone"], item["num_missing"]) == (10, 2, 6)
 
 
+@pytest.mark.slow
 def test_a_folder_of_a_model_that_says_nothing_useful_gives_reasons_and_no_number(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
