@@ -28,8 +28,23 @@ def test_pair_says_what_became_of_everything(tmp_path: Path, capsys) -> None:
     assert lines and lines[0]["prompt"].startswith("toon1")
     assert run(*asked, *more, "--json") == 0
     steps = json.loads(capsys.readouterr().out)["steps"]
-    assert [step["name"] for step in steps] == ["frames", "faces", "pairs"]
+    assert [step["name"] for step in steps] == ["frames", "unlike", "faces", "pairs"]
     assert all(step["num_made"] == 0 for step in steps), "nothing is made twice"
+
+
+def test_filters_by_flags_and_what_they_could_not_look_at(tmp_path: Path, capsys) -> None:
+    write_clips(tmp_path / "clips", albums=1, clips=2, frames=2)
+    asked = ("data", "pair", tmp_path / "clips", "--out", tmp_path / "out", "--faces", "toons")
+    missing = tmp_path / "head.safetensors"
+    more = ("--unlike", 0, "--distinct", 0.95, "--aesthetic", missing, "--least-px", 400)
+    assert run(*asked, *more, "--json") == 0
+    steps = {step["name"]: step for step in json.loads(capsys.readouterr().out)["steps"]}
+    assert list(steps) == ["frames", "described", "distinct", "aesthetic", "faces", "pairs"]
+    ((reason, count),) = steps["aesthetic"]["unmeasured"].items()
+    assert count == steps["aesthetic"]["num_out"] == 4 and "head.safetensors" in reason
+    assert steps["faces"]["dropped"] == {"a face is too small": 4}
+    assert run(*asked, *more) == 0
+    assert "4 UNMEASURED" in " ".join(capsys.readouterr().out.split())
 
 
 def test_required_licenses_and_bad_requests(tmp_path: Path, capsys) -> None:

@@ -14,12 +14,16 @@ from personae.cli.output import print_json, print_table, progress_bar, say
 from personae.compute.workers import make_workers
 from personae.data.needs import Need, recipe_needs
 from personae.data.pair import PairTask, make_pairs
+from personae.data.pipeline.aesthetic import Aesthetic
 from personae.data.pipeline.clips import Frames
+from personae.data.pipeline.duplicates import Unlike
 from personae.data.pipeline.pairs import Pairs
 from personae.data.pipeline.people import Faces
+from personae.data.pipeline.resembling import Distinct
 from personae.data.pipeline.runner import Account, Progress
 from personae.data.synthesize import read_synthesis
 from personae.data.synthesize import synthesize as make_set
+from personae.vision.aesthetic import CLIP_L14
 
 __all__ = ["data", "pair", "print_account", "synthesize"]
 
@@ -41,14 +45,38 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     least: Annotated[int, typer.Option("--least", help="People in a target.")] = 2,
     most: Annotated[int, typer.Option("--most", help="People in a target.")] = 5,
     same: Annotated[
-        float, typer.Option("--same", help="Least similarity of a reference to its person.")
-    ] = Pairs.same,
+        float | None,
+        typer.Option(
+            "--same",
+            help="Least similarity of a reference to its person; this and the limits below: what "
+            "was measured of these eyes, unless given.",
+        ),
+    ] = None,
     different: Annotated[
-        float, typer.Option("--different", help="Most similarity of two people of a target.")
-    ] = Pairs.different,
+        float | None, typer.Option("--different", help="Most similarity of two people of a target.")
+    ] = None,
+    most_copied: Annotated[
+        float | None,
+        typer.Option("--most-copied", help="Most correlation of a reference with its target."),
+    ] = None,
     references: Annotated[int, typer.Option("--references", help="For each person.")] = 3,
-    least_px: Annotated[float, typer.Option("--least-px", help="Of a face.")] = Faces.least_px,
-    least_sharp: Annotated[float, typer.Option("--least-sharp", help="Of a face.")] = 0.0,
+    least_px: Annotated[float | None, typer.Option("--least-px", help="Of a face.")] = None,
+    least_sharp: Annotated[
+        float | None, typer.Option("--least-sharp", help="Of a face at 64 pixels.")
+    ] = None,
+    unlike: Annotated[
+        int, typer.Option("--unlike", min=0, max=16, help="Bits duplicates differ by; 0: kept.")
+    ] = Unlike.apart,
+    distinct: Annotated[
+        float | None, typer.Option("--distinct", help="Cosine from which two show the same.")
+    ] = None,
+    aesthetic: Annotated[
+        str | None,
+        typer.Option("--aesthetic", help="HEAD.safetensors[:ENCODER] of an aesthetic predictor."),
+    ] = None,
+    least_aesthetic: Annotated[
+        float, typer.Option("--least-aesthetic", help="Least score by it, about 1 to 10.")
+    ] = Aesthetic.least,
     noun: Annotated[str, typer.Option("--noun", help="What everybody is called.")] = "person",
     subject_words: Annotated[
         str, typer.Option("--subject-words", help="How the model's prompts name a subject.")
@@ -60,7 +88,7 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         list[str] | None, typer.Option("--license", help="The only ones that go on; again.")
     ] = None,
     blurred: Annotated[
-        bool, typer.Option("--blur-faces", help="Nobody can be known by the contact sheet.")
+        bool, typer.Option("--blur-faces", help="Of the contact sheet: those that were found.")
     ] = False,
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes; 0 means one for each core.")
@@ -79,8 +107,12 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
             most=most,
             same=same,
             different=different,
+            most_copied=most_copied,
             references=references,
         ),
+        unlike=Unlike(apart=unlike) if unlike else None,
+        distinct=None if distinct is None else Distinct(most=distinct),
+        aesthetic=_aesthetic(aesthetic, least_aesthetic),
         licenses=tuple(licenses or ()),
         require_license=require_license or bool(licenses),
         subject_words=subject_words,
@@ -102,7 +134,7 @@ def synthesize(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         bool, typer.Option("--require-license", help="What has none is dropped.")
     ] = False,
     blurred: Annotated[
-        bool, typer.Option("--blur-faces", help="Nobody can be known by the contact sheet.")
+        bool, typer.Option("--blur-faces", help="Of the contact sheet: those that were found.")
     ] = False,
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes; 0 means one for each core.")
@@ -137,6 +169,13 @@ def _print_needs(needs: Sequence[Need], json: bool) -> None:
         raise typer.Exit(2)
 
 
+def _aesthetic(told: str | None, least: float) -> Aesthetic | None:
+    if told is None:
+        return None
+    head, _, encoder = told.partition(":")
+    return Aesthetic(head=head, encoder=encoder or CLIP_L14, least=least)
+
+
 def _run(label: str, work: Callable[[Progress], Account], out: Path, json: bool) -> None:
     """A pipeline, with its progress, what stops it, and its account."""
     try:
@@ -157,6 +196,7 @@ def print_account(account: Account, out: Path, json: bool) -> None:
     for step in account.steps:
         reasons = [f"{count} {reason}" for reason, count in step.dropped.items()]
         reasons += [f"{count} FAILED: {reason}" for reason, count in step.failed.items()]
+        reasons += [f"{count} UNMEASURED: {why}" for why, count in step.unmeasured.items()]
         rate = f"{step.items_per_second:.1f}" if step.seconds else "-"
         counts = [str(step.num_in), str(step.num_out), f"{step.num_made} of {step.num_shards}"]
         rows.append([step.name, *counts, rate, "; ".join(reasons)])

@@ -9,14 +9,18 @@ from pathlib import Path
 
 from personae.compute.runs import write_atomic
 from personae.compute.workers import Workers
+from personae.data.pipeline.aesthetic import Aesthetic
 from personae.data.pipeline.clips import Frames, read_clips
+from personae.data.pipeline.duplicates import Unlike
 from personae.data.pipeline.items import Item
 from personae.data.pipeline.pairs import Pairs
 from personae.data.pipeline.people import Faces
-from personae.data.pipeline.result import SHEET_ROWS, write_sheet
+from personae.data.pipeline.resembling import Described, Distinct
+from personae.data.pipeline.result import SHEET_ROWS, Cell, write_sheet
 from personae.data.pipeline.runner import Account, Progress, run_pipeline
 from personae.data.pipeline.step import Licensed, Step, WholeStep
 from personae.errors import RequestError
+from personae.subjects.box import Box
 
 __all__ = ["PairTask", "make_pairs", "pair_lines", "pair_steps"]
 
@@ -29,13 +33,16 @@ class PairTask:
         clips: albums of clips; see `personae.data.pipeline.clips`.
         out: the pipeline's folder; ``examples.jsonl`` and ``cast.jsonl`` in it are the result.
         frames, faces, pairs: the steps, with their settings.
+        unlike: which frames are near duplicates by their hashes, in whatever album; None: none.
+        distinct: and by what they show; None: nobody looks.
+        aesthetic: which pictures look too bad; None: nobody looks.
         licenses: with ``require_license``, the only ones that go on; none named: any.
         require_license: does what has no license go no further?
         subject_words: how prompts name a subject, from ``{noun}`` and ``{index}``, as the model to
             be trained has it.
         noun: what everybody is called.
         workers: who works; None: this process.
-        blurred: are faces made unrecognizable on the contact sheet?
+        blurred: are faces that were found made unrecognizable on the contact sheet?
     """
 
     clips: Path
@@ -43,6 +50,9 @@ class PairTask:
     frames: Frames = field(default_factory=Frames)
     faces: Faces = field(default_factory=Faces)
     pairs: Pairs = field(default_factory=Pairs)
+    unlike: Unlike | None = field(default_factory=Unlike)
+    distinct: Distinct | None = None
+    aesthetic: Aesthetic | None = None
     licenses: tuple[str, ...] = ()
     require_license: bool = False
     subject_words: str = "the {noun} from image {index}"
@@ -65,7 +75,11 @@ class PairTask:
 def pair_steps(task: PairTask) -> list[Step | WholeStep]:
     """What clips go through."""
     checked = [Licensed(task.licenses)] if task.require_license else []
-    return [*checked, task.frames, task.faces, task.pairs]
+    steps: list[Step | WholeStep] = [*checked, task.frames]
+    steps += [task.unlike] if task.unlike else []
+    steps += [Described(), task.distinct] if task.distinct else []
+    steps += [task.aesthetic] if task.aesthetic else []
+    return [*steps, task.faces, task.pairs]
 
 
 def make_pairs(task: PairTask, progress: Progress | None = None) -> Account:
@@ -96,14 +110,16 @@ def make_pairs(task: PairTask, progress: Progress | None = None) -> Account:
     return account
 
 
-def _shown(item: Item) -> tuple[str, list[tuple[str, str]]]:
+def _shown(item: Item) -> tuple[str, list[Cell]]:
     """A target with what was found of its people, for the contact sheet."""
     people = item.data["people"]
-    cells = [(item.files["image"], "target")]
+    faces = tuple(Box(*one["box"]) for one in people)
+    cells = [Cell(item.files["image"], "target", faces)]
     for number, one in enumerate(people):
         for place, origin in enumerate(one["from"]):
             words = f"{number}: {one['similarity'][place]:.2f}, from {origin}"
-            cells.append((item.files[f"reference-{number}-{place}"], words))
+            inside = tuple(Box(*box) for box in one["shown"][place])
+            cells.append(Cell(item.files[f"reference-{number}-{place}"], words, inside))
     return f"{item.id}: {len(people)} people", cells
 
 

@@ -11,23 +11,27 @@ from typing import Any, Literal
 from personae.compute.runs import write_atomic
 from personae.compute.workers import Workers
 from personae.config import apply_settings, build_config, read_toml
+from personae.data.pipeline.aesthetic import Aesthetic
+from personae.data.pipeline.alike import Alike
 from personae.data.pipeline.alike_things import AlikeThings
-from personae.data.pipeline.alone import Alike
 from personae.data.pipeline.captioned import Captioned
+from personae.data.pipeline.counted import Counted
 from personae.data.pipeline.drawn import Drawn
 from personae.data.pipeline.duplicates import Unlike
 from personae.data.pipeline.items import Item
 from personae.data.pipeline.located import Located
-from personae.data.pipeline.people import Faces
+from personae.data.pipeline.people import Faces, faces_of
 from personae.data.pipeline.planned import Planned
 from personae.data.pipeline.plans import TASKS, Planner, TemplatePlanner, WorldPlanner, plans
 from personae.data.pipeline.redrawn import Redrawn
-from personae.data.pipeline.result import SHEET_ROWS, write_sheet
+from personae.data.pipeline.resembling import Described, Distinct
+from personae.data.pipeline.result import SHEET_ROWS, Cell, write_sheet
 from personae.data.pipeline.runner import Account, Progress, run_pipeline
 from personae.data.pipeline.step import Licensed, Step, WholeStep
 from personae.diffusion.load import find_configs
 from personae.errors import RequestError
 from personae.generation.prompts import named
+from personae.subjects.box import Box
 
 __all__ = ["SynthesisRecipe", "read_synthesis", "synthesis_steps", "synthesize"]
 
@@ -51,7 +55,10 @@ class SynthesisRecipe:
         require_license: does what has no license go no further?
         drawn: who draws the pictures of several.
         unlike: how near duplicates are dropped.
+        distinct: and by what pictures show; None: nobody looks.
+        aesthetic: which pictures look too bad; None: nobody looks.
         faces: who finds people, where subjects are located by their faces.
+        counted: by how many people their number may differ from the plan's.
         located: which find is which subject; also, who finds and knows things.
         captioned: who writes the prompts to train on.
         redrawn: the single-subject model.
@@ -60,7 +67,7 @@ class SynthesisRecipe:
         base: the model to be trained, as ``--model`` takes it: prompts name subjects its way.
         subject_words: how prompts name a subject, where no base is told.
         shard_items: plans a shard.
-        blurred: are pictures of the contact sheet made so coarse that nobody is known?
+        blurred: are faces of the contact sheet that were found made unrecognizable?
     """
 
     count: int = 100
@@ -76,7 +83,10 @@ class SynthesisRecipe:
     require_license: bool = False
     drawn: Drawn = field(default_factory=Drawn)
     unlike: Unlike = field(default_factory=Unlike)
+    distinct: Distinct | None = None
+    aesthetic: Aesthetic | None = None
     faces: Faces = field(default_factory=lambda: Faces(least=2))
+    counted: Counted = field(default_factory=Counted)
     located: Located = field(default_factory=Located)
     captioned: Captioned = field(default_factory=Captioned)
     redrawn: Redrawn = field(default_factory=Redrawn)
@@ -143,13 +153,17 @@ def synthesis_steps(recipe: SynthesisRecipe) -> list[Step | WholeStep]:
     if recipe.planner == "llm" and recipe.planned is not None:
         steps.append(recipe.planned)
     steps += [recipe.drawn, recipe.unlike]
+    steps += [Described(), recipe.distinct] if recipe.distinct else []
+    steps += [recipe.aesthetic] if recipe.aesthetic else []
     if sight is None:
-        return [*steps, recipe.faces, located, recipe.captioned, recipe.redrawn, recipe.alike]
-    alike = AlikeThings(
-        embedder=located.embedder,
-        same=recipe.alike.same,
-        different=recipe.alike.different,
-        least_bits=recipe.alike.least_bits,
+        steps += [recipe.faces, recipe.counted, located, recipe.captioned, recipe.redrawn]
+        return [*steps, recipe.alike]
+    alike, told = AlikeThings(embedder=located.embedder), recipe.alike
+    alike = replace(
+        alike,
+        same=alike.same if told.same is None else told.same,
+        different=alike.different if told.different is None else told.different,
+        least_bits=told.least_bits,
     )
     return [*steps, located, recipe.captioned, replace(recipe.redrawn, things=sight), alike]
 
@@ -220,11 +234,14 @@ def _line(item: Item, subject_words: str, kind: str) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value is not None}
 
 
-def _shown(item: Item, line: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
+def _shown(item: Item, line: Mapping[str, Any]) -> tuple[str, list[Cell]]:
     """A row of the sheet: the words to train on, the picture, and of each subject both others."""
-    cells = [(item.files["image"], "target")]
+    seen = tuple(face.box for face in faces_of(item)) if "faces" in item.data else None
+    cells = [Cell(item.files["image"], "target", seen)]
     for one in item.data["people"]:
         name, noun = one["name"], item.data["nouns"][one["name"]]
-        cells.append((item.files[f"crop-{name}"], f"{noun}, cut out"))
-        cells.append((item.files[f"reference-{name}"], f"drawn again: {one['similarity']:.2f}"))
+        face = (Box(*one["shown"]),) if one.get("shown") else None
+        words = f"drawn again: {one['similarity']:.2f}"
+        cells.append(Cell(item.files[f"crop-{name}"], f"{noun}, cut out"))
+        cells.append(Cell(item.files[f"reference-{name}"], words, face))
     return f"{item.id} ({item.data['task']}): {line['prompt']}", cells

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from personae.data.examples import ExampleFile
-from personae.data.pipeline.alone import Alike
+from personae.data.pipeline.alike import Alike
 from personae.data.pipeline.drawn import Drawn
 from personae.data.pipeline.finders import FaceFinder
 from personae.data.pipeline.items import Item
@@ -22,7 +22,7 @@ from personae.data.pipeline.plans import TASKS, TemplatePlanner, WorldPlanner, p
 from personae.data.pipeline.redrawn import Redrawn, Studio
 from personae.data.pipeline.runner import run_pipeline
 from personae.data.pipeline.step import Files
-from personae.data.synthesize import SynthesisRecipe, read_synthesis, synthesize
+from personae.data.synthesize import SynthesisRecipe, read_synthesis, synthesis_steps, synthesize
 from personae.errors import DataError, RequestError
 from personae.subjects.box import Box
 from personae.toons import portrait, scene, toon
@@ -137,6 +137,16 @@ class Faithful(Redrawn):
         return [portrait(shown, 77 + number, 128).image for number in range(self.tries)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Repeating(Faithful):
+    """A single-subject model that gives its crop back."""
+
+    def _draw(self, backbone, item, name, crop, number):
+        side = np.full((128, 128, 3), 200, np.uint8)
+        side[16:112, 16:112] = np.asarray(Image.fromarray(crop).resize((96, 96)))
+        return side
+
+
 def steps(**more) -> list:
     eyes = {"eyes": "toons"}
     return [
@@ -158,6 +168,16 @@ def test_references_of_their_own_people_go_on_and_others_do_not(tmp_path: Path) 
     bad = run_pipeline(source, steps(other=True), tmp_path / "bad")
     assert bad.steps[-1].num_out == 0
     assert "a reference is not its person" in bad.steps[-1].dropped
+
+
+def test_references_that_repeat_their_target_are_dropped(tmp_path: Path) -> None:
+    source = list(plans(WorldPlanner(look_alikes=0.0), 4, {"background": 1.0}))
+    only_copies = Alike(eyes="toons", same=0.0, different=1.0, least_sharp=0.0)
+    made = run_pipeline(
+        source, [*steps()[:3], Repeating(eyes="toons"), only_copies], tmp_path
+    ).steps[-1]
+    assert made.num_in >= 3 and made.num_out == 0
+    assert made.dropped["a reference is a copy"] == made.num_in
 
 
 def test_cut_outs_hold_their_toon_and_little_else(tmp_path: Path) -> None:
@@ -204,3 +224,15 @@ def test_recipes_that_contradict_themselves(tmp_path: Path) -> None:
     item = Item(id="p", data={"nouns": {"a": "cat"}, "prompt": "{a}"})
     with pytest.raises(DataError, match="planned for a model, not for the toon world"):
         Drawn().work(None, [item], Files(tmp_path, "x", tmp_path))
+
+
+def test_filters_are_sections_of_the_recipe() -> None:
+    plain = [step.name for step in synthesis_steps(read_synthesis(RECIPE))]
+    before, after = ["drawn", "unlike"], ["faces", "counted", "located", "captioned", "redrawn"]
+    assert plain == [*before, *after, "alike"]
+    asked = ["distinct.most=0.9", "aesthetic.head=head.safetensors", "counted.slack=1"]
+    recipe = read_synthesis(RECIPE, [*asked, "alike.most_copied=2"])
+    names = [step.name for step in synthesis_steps(recipe)]
+    assert names == [*before, "described", "distinct", "aesthetic", *after, "alike"]
+    assert recipe.distinct is not None and recipe.distinct.most == 0.9
+    assert recipe.counted.slack == 1 and recipe.alike.limits.most_copied == 2

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from personae.data.pipeline.crops import box_within, head_crop, head_region
 from personae.data.pipeline.items import Item
-from personae.data.pipeline.pairs import head_crop
 from personae.data.pipeline.people import Face, faces_of, look
 from personae.data.pipeline.step import Files
 from personae.data.pipeline.things import Sight, Thing, things_of
@@ -77,13 +77,15 @@ class FaceFinder:
         return _square(_on_plain(picture, mask), box, max(int(_PORTRAIT * _side(box)), 16))
 
     def seen(self, picture: np.ndarray, item: Item, place: int) -> list[Seen]:
-        """See `Finder`: every face."""
+        """See `Finder`: every face; ``shown`` is where it is in the reference."""
         wanted = torch.from_numpy(faces_of(item)[place].descriptor)[None]
 
         def seen(face: Face) -> Seen:
             own = torch.from_numpy(face.descriptor)[None]
             similarity = float(self.eyes.embedder.similarity(wanted, own)[0, 0])
-            return Seen(similarity, face.box, face.as_json())
+            region = head_region((picture.shape[0], picture.shape[1]), face.box, [])
+            shown = None if region is None else box_within(face.box, region)
+            return Seen(similarity, face.box, {**face.as_json(), "shown": shown})
 
         return [seen(face) for face in look(self.eyes, picture, 1)]
 

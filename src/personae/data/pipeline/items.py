@@ -87,10 +87,14 @@ class Lost:
 
 @dataclass(frozen=True)
 class Made:
-    """What a step makes of a group of items: each that came in is in ``items`` or in ``lost``."""
+    """What a step makes of a group of items: each that came in is in ``items`` or in ``lost``.
+
+    ``unmeasured``: how many of ``items`` went on without being looked at, for which reason.
+    """
 
     items: tuple[Item, ...] = ()
     lost: tuple[Lost, ...] = ()
+    unmeasured: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.looks import sharpness
 from personae.data.pipeline.step import Files
+from personae.data.pipeline.thresholds import Thresholds, thresholds
 from personae.errors import DataError
 from personae.metrics.eyes import PeopleEyes
 from personae.metrics.witnesses import EyesChoice, build_witnesses
@@ -117,20 +118,28 @@ class Faces:
         eyes: as ``--faces`` takes them.
         least, most: people in a picture that is of use.
         least_px: a smaller face (the shorter side of its box) cannot be known, and counts as
-            somebody who is there all the same: such a picture is dropped.
+            somebody who is there all the same: such a picture is dropped. None here and below:
+            what was measured of these eyes (`thresholds`).
         least_sharp: a less sharp one likewise.
     """
 
     eyes: str = "dlib"
     least: int = 1
     most: int = 8
-    least_px: float = 24.0
-    least_sharp: float = 0.0
+    least_px: float | None = None
+    least_sharp: float | None = None
     name: str = "faces"
+
+    @property
+    def limits(self) -> Thresholds:
+        """Those of the eyes, with what was asked for over them."""
+        return thresholds(self.eyes).over(least_px=self.least_px, least_sharp=self.least_sharp)
 
     def settings(self) -> Mapping[str, Any]:
         """See `Step`."""
-        return {key: value for key, value in vars(self).items() if key != "name"}
+        told, limits = {**vars(self)}, self.limits
+        del told["name"]
+        return {**told, "least_px": limits.least_px, "least_sharp": limits.least_sharp}
 
     def build(self) -> FaceEyes:
         """See `Step`."""
@@ -155,11 +164,12 @@ class Faces:
             return Lost(item.id, f"fewer than {self.least} people", detail=str(len(faces)))
         if len(faces) > self.most:
             return Lost(item.id, f"more than {self.most} people", detail=str(len(faces)))
-        smallest = min((face.side_px for face in faces), default=self.least_px)
-        if smallest < self.least_px:
+        limits = self.limits
+        smallest = min((face.side_px for face in faces), default=limits.least_px)
+        if smallest < limits.least_px:
             return Lost(item.id, "a face is too small", detail=f"{smallest:.0f} px")
-        dullest = min((face.sharpness for face in faces), default=self.least_sharp)
-        if dullest < self.least_sharp:
+        dullest = min((face.sharpness for face in faces), default=limits.least_sharp)
+        if dullest < limits.least_sharp:
             return Lost(item.id, "a face is not sharp", detail=f"{dullest:.1f}")
         return None
 

@@ -45,6 +45,7 @@ class StepAccount:
         name: of the step.
         num_in, num_out: items; one may become several, or none.
         dropped, failed: how many items for which reason.
+        unmeasured: how many went on without being looked at, for which reason.
         seconds: of work, summed over workers, also of shards made earlier.
         num_shards, num_made: shards, and how many of them were made by this run.
         elapsed_s: of this run, from first to last shard.
@@ -55,6 +56,7 @@ class StepAccount:
     num_out: int
     dropped: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
+    unmeasured: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     num_shards: int = 0
     num_made: int = 0
@@ -214,6 +216,7 @@ def _make(state: Any, task: _Task) -> None:
     files = Files(task.root, task.folder, part)
     items: list[Item] = []
     lost: list[Lost] = []
+    unmeasured: Counter[str] = Counter()
     came = task.shard.items()
     start = time.perf_counter()
     try:
@@ -222,9 +225,11 @@ def _make(state: Any, task: _Task) -> None:
                 made = _worked(task.step, state, list(group), files)
                 items += made.items
                 lost += made.lost
+                unmeasured.update(made.unmeasured)
         seconds = time.perf_counter() - start
         shard = Shard(final, task.digest)
-        _write(shard, part, Made(tuple(items), tuple(lost)), files.written, seconds, len(came))
+        whole = Made(tuple(items), tuple(lost), unmeasured)
+        _write(shard, part, whole, files.written, seconds, len(came))
         shutil.rmtree(final, ignore_errors=True)
         part.replace(final)
     except OSError as error:
@@ -244,7 +249,7 @@ def _worked(step: Step, state: Any, group: list[Item], files: Files) -> Made:
     told = {one.id for one in made.lost}
     told |= {item.sources[-1].partition(":")[2] for item in made.items if item.sources}
     silent = [Lost(item.id, _VANISHED, True) for item in group if item.id not in told]
-    return Made(made.items, (*made.lost, *silent))
+    return Made(made.items, (*made.lost, *silent), made.unmeasured)
 
 
 def _write(
@@ -262,6 +267,7 @@ def _write(
         kind: dict(Counter(one.reason for one in made.lost if one.failed == failed))
         for kind, failed in (("dropped", False), ("failed", True))
     }
+    reasons["unmeasured"] = dict(made.unmeasured)
     facts = {"digest": shard.digest, "sums": sums, "files": dict(files), "seconds": seconds}
     write_json(folder / _DONE, {**facts, "num_in": num_in, "num_out": len(made.items), **reasons})
 
@@ -284,8 +290,8 @@ def _is_whole(shard: Shard) -> bool:
 def _account(step: Step, shards: Sequence[Shard], made: int, elapsed: float) -> StepAccount:
     done = [read_json(shard.folder / _DONE) for shard in shards]
     lost = {
-        kind: dict(sum((Counter(one[kind]) for one in done), Counter()))
-        for kind in ("dropped", "failed")
+        kind: dict(sum((Counter(one.get(kind, {})) for one in done), Counter()))
+        for kind in ("dropped", "failed", "unmeasured")
     }
     return StepAccount(
         step.name,
