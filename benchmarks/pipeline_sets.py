@@ -30,7 +30,7 @@ from toon_tables import cell, head, line, measured, write_truth
 from personae.compute.runs import make_folder, read_json, write_atomic
 from personae.compute.workers import make_workers
 from personae.config import apply_settings, build_config, read_toml
-from personae.data.pipeline.alone import Alike
+from personae.data.pipeline.alike import Alike
 from personae.data.pipeline.duplicates import Unlike
 from personae.data.pipeline.items import Item
 from personae.data.pipeline.looks import perceptual_hash
@@ -72,7 +72,7 @@ def drawn_set(out: Path, choice: argparse.Namespace) -> list[Item]:
     settings = [f"count={choice.plans}", f"world.start={FIRST_SEED}"]
     recipe = read_synthesis(SET, settings)
     wide = replace(recipe, alike=replace(recipe.alike, same=-1.0, different=1.0, least_sharp=0.0,
-                                         least_turned=0.0, least_bits=0))  # fmt: skip
+                                         least_px=0.0, most_copied=2.0))  # fmt: skip
     account = synthesize(wide, out / "set", workers=make_workers(choice.workers))
     print(json.dumps(account.as_json(), indent=1))
     root = (out / "set").resolve()
@@ -138,7 +138,7 @@ def _spoil(item: Item, fault: str, other: Item, eyes, out: Path) -> Item | None:
 def _looked(eyes, picture: Image.Image, path: Path) -> dict | None:
     picture.save(path)
     faces = look(eyes, np.asarray(picture), 1)
-    return faces[0].as_json() if faces else None
+    return {**faces[0].as_json(), "shown": list(faces[0].box.xyxy)} if faces else None
 
 
 def _again(picture: np.ndarray) -> np.ndarray:
@@ -157,7 +157,7 @@ def filters(without: str | None) -> list[Unlike | Alike]:
     elif without == "different":
         alike = replace(alike, different=1.0)
     elif without == "copies":
-        alike = replace(alike, least_turned=0.0, least_bits=0)
+        alike = replace(alike, most_copied=2.0)
     elif without == "sharpness":
         alike = replace(alike, least_sharp=0.0)
     return [alike] if without == "duplicates" else [recipe.unlike, alike]

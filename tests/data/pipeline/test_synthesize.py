@@ -141,10 +141,10 @@ class Faithful(Redrawn):
 class Repeating(Faithful):
     """A single-subject model that gives its crop back."""
 
-    def _draw(self, backbone, item, name, crop, number):
+    def _draw(self, backbone, item, name, crop):
         side = np.full((128, 128, 3), 200, np.uint8)
         side[16:112, 16:112] = np.asarray(Image.fromarray(crop).resize((96, 96)))
-        return side
+        return [side]
 
 
 def steps(**more) -> list:
