@@ -1,6 +1,6 @@
 """What the data pipeline's sets teach, and what each filter buys: supervised fine-tuning on toons.
 
-    python benchmarks/pipeline_sets.py OUT [--plans 900] [--workers 2] [--arms truth pipeline ...]
+    python benchmarks/pipeline_sets.py OUT [--plans 480] [--workers 2] [--arms truth pipeline ...]
         [--steps 800] [--scenes 100] [--seeds 2] [--part 0/2] [--table]
 
 All arms start as a toon checkpoint that was made to forget its references (fine-tuned on scenes
@@ -53,6 +53,7 @@ SFT = RECIPES / "sft_toons.toml"
 FIRST_SEED = 50_000_000  # of scenes that nothing else is taught or measured on
 FORGET_SEED = 60_000_000
 FAULTS = ("stranger", "exchanged", "copied", "blurred", "duplicate")
+TWO = ("attribute", "background", "action", "position", "complex")  # tasks with two subjects
 SHARE = 0.1  # of the source, for each fault
 CLEAN = ("truth", "pipeline", "unfiltered", "crops")
 FILTERS = ("same", "different", "copies", "sharpness", "duplicates")
@@ -70,7 +71,7 @@ METRICS = (
 def drawn_set(out: Path, choice: argparse.Namespace) -> list[Item]:
     """The recipe's items before its last filter; absolute paths, as another pipeline's source."""
     settings = [f"count={choice.plans}", f"world.start={FIRST_SEED}"]
-    recipe = read_synthesis(SET, settings)
+    recipe = replace(read_synthesis(SET, settings), tasks=dict.fromkeys(TWO, 1.0))
     wide = replace(recipe, alike=replace(recipe.alike, same=-1.0, different=1.0, least_sharp=0.0,
                                          least_px=0.0, most_copied=2.0))  # fmt: skip
     account = synthesize(wide, out / "set", workers=make_workers(choice.workers))
@@ -315,7 +316,7 @@ def print_table(out: Path, arms: Sequence[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--plans", type=int, default=900)
+    parser.add_argument("--plans", type=int, default=480)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--arms", nargs="+", default=["forgetful", *CLEAN, *SPOILED])
     parser.add_argument("--forget", type=int, default=1200)

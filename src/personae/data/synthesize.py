@@ -33,7 +33,7 @@ from personae.errors import RequestError
 from personae.generation.prompts import named
 from personae.subjects.box import Box
 
-__all__ = ["SynthesisRecipe", "read_synthesis", "synthesis_steps", "synthesize"]
+__all__ = ["SynthesisRecipe", "example_line", "read_synthesis", "synthesis_steps", "synthesize"]
 
 
 SUBJECT_WORDS = "the {noun} from image {index}"
@@ -203,15 +203,15 @@ def synthesize(
     )
     items = list(account.items())
     kind = "person" if recipe.located.sight is None else recipe.located.kind
-    lines = [_line(item, pattern, kind) for item in items]
+    lines = [example_line(item, pattern, kind) for item in items]
     write_atomic(out / "examples.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
     told = zip(items[:SHEET_ROWS], lines, strict=False)
     write_sheet(out, [_shown(item, line) for item, line in told], blurred=recipe.blurred)
     return account
 
 
-def _line(item: Item, subject_words: str, kind: str) -> dict[str, Any]:
-    """A line of examples.jsonl; its relation by the places of its two subjects."""
+def example_line(item: Item, subject_words: str, kind: str = "person") -> dict[str, Any]:
+    """A line of examples.jsonl from an item; its relation by the places of its two subjects."""
     nouns, relation = item.data["nouns"], item.data.get("relation")
     words = {
         name: subject_words.replace("{index}", str(place)).replace("{noun}", noun)
