@@ -60,6 +60,9 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         typer.Option("--most-copied", help="Most correlation of a reference with its target."),
     ] = None,
     references: Annotated[int, typer.Option("--references", help="For each person.")] = 3,
+    strangers: Annotated[
+        int, typer.Option("--strangers", min=0, help="People of a target without other pictures.")
+    ] = 0,
     least_px: Annotated[float | None, typer.Option("--least-px", help="Of a face.")] = None,
     least_sharp: Annotated[
         float | None, typer.Option("--least-sharp", help="Of a face at 64 pixels.")
@@ -109,6 +112,7 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
             different=different,
             most_copied=most_copied,
             references=references,
+            strangers=strangers,
         ),
         unlike=Unlike(apart=unlike) if unlike else None,
         distinct=None if distinct is None else Distinct(most=distinct),

@@ -26,7 +26,7 @@ from personae.errors import DataError, RequestError
 from personae.subjects.box import Box
 from personae.subjects.manifest import read_cast
 from personae.subjects.picture import read_picture
-from personae.toons import write_clips
+from personae.toons import portrait, scene, write_clips
 
 EYES = {"faces": Faces(eyes="toons"), "pairs": Pairs(eyes="toons")}
 
@@ -139,6 +139,41 @@ def test_no_other_clip_no_pair(clips: Path, tmp_path: Path) -> None:
         "a person without another picture",
     }
     assert (tmp_path / "out/examples.jsonl").read_text() == ""
+
+
+def test_somebody_without_another_picture_may_stay_if_asked_for(tmp_path: Path) -> None:
+    drawn = scene(3, count=3)
+    album = tmp_path / "clips" / "album"
+    pictures = {"group": [drawn.image]}
+    for member in drawn.members[:2]:
+        pictures[member.name] = [portrait(member.toon, 5, 128, than=member.pose).image]
+    for clip, images in pictures.items():
+        (album / clip).mkdir(parents=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(album / clip / f"{number}.png")
+
+    def made(strangers: int) -> tuple:
+        task = PairTask(
+            clips=tmp_path / "clips",
+            out=tmp_path / str(strangers),
+            faces=Faces(eyes="toons"),
+            pairs=Pairs(eyes="toons", strangers=strangers),
+        )
+        account = make_pairs(task)
+        return account.steps[-1].dropped, list(account.items())
+
+    dropped, items = made(0)
+    assert dropped["a person without another picture"] == 1 and not items
+    _, items = made(1)
+    (item,) = items
+    assert item.data["strangers"] == 1 and len(item.data["people"]) == 2
+    told = {one["from"][0].split("/")[1]: one["box"] for one in item.data["people"]}
+    for member in drawn.members[:2]:
+        x, y = member.face.center
+        left, top, right, bottom = told[member.name]
+        assert left < x < right and top < y < bottom
+    (line,) = (tmp_path / "1" / "examples.jsonl").read_text().splitlines()
+    assert len(json.loads(line)["references"]) == 2
 
 
 def test_bad_clips_are_told_and_lose_no_other(clips: Path, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ class Pairs:
         different: and at most so similar to every other person of the query; those must be so
             different among themselves too.
         references: at most so many for each person.
+        strangers: so many people of a query may be without another picture; nothing is said of them
+            in what is learned from, so a model learns that somebody else may be there too.
         most_copied: a reference whose face correlates so much with that in the target (`copied`)
             could be copied; 2 asks nothing.
     """
@@ -80,6 +82,7 @@ class Pairs:
     same: float | None = None
     different: float | None = None
     references: int = 3
+    strangers: int = 0
     most_copied: float | None = None
     name: str = "pairs"
 
@@ -120,13 +123,16 @@ class Pairs:
         if float(within.max()) > limits.different:
             nearest = f"{float(within.max()):.2f}"
             return Lost(item.id, "two of its people cannot be told apart", detail=nearest)
-        recalled = []
-        for place in range(len(people)):
-            others = self._recalled(album, number, place, limits)
-            if not others:
-                return Lost(item.id, "a person without another picture", detail=str(place))
-            recalled.append(self._chosen(album, people[place], others, limits.most_copied))
-        copies = sum(not found for found in recalled)
+        others = [self._recalled(album, number, place, limits) for place in range(len(people))]
+        known = [place for place, found in enumerate(others) if found]
+        if len(known) < max(self.least, len(people) - self.strangers):
+            unknown = next(place for place, found in enumerate(others) if not found)
+            return Lost(item.id, "a person without another picture", detail=str(unknown))
+        recalled = {
+            place: self._chosen(album, people[place], others[place], limits.most_copied)
+            for place in known
+        }
+        copies = sum(not found for found in recalled.values())
         if copies:
             reason = "a person whose other pictures are copies"
             return Lost(item.id, reason, detail=f"{copies} of {len(people)}")
@@ -173,16 +179,16 @@ class Pairs:
                 break
         return chosen
 
-    def _example(self, album: _Album, item: Item, recalled: Sequence[Sequence[_Found]]) -> Item:
+    def _example(self, album: _Album, item: Item, recalled: Mapping[int, Sequence[_Found]]) -> Item:
         files, people = {"image": item.files["image"]}, []
-        for person, found in enumerate(recalled):
+        for person, (seat, found) in enumerate(recalled.items()):
             crops = [album.crop_of(one.seen) for one in found]
             for place, (crop, _) in enumerate(crops):
                 path = album.files.save(f"{item.id}/{person}-{place}", crop)
                 files[f"reference-{person}-{place}"] = path
             people.append(
                 {
-                    "box": item.data["faces"][person]["box"],
+                    "box": item.data["faces"][seat]["box"],
                     "similarity": [round(one.similarity, 4) for one in found],
                     "copied": [round(one.copied, 4) for one in found],
                     "bits": [one.bits for one in found],
@@ -191,7 +197,8 @@ class Pairs:
                 }
             )
         data = {key: value for key, value in item.data.items() if key != "faces"}
-        return item.child(item.id, self.name, files=files, data={**data, "people": people})
+        data |= {"people": people, "strangers": len(item.data["faces"]) - len(people)}
+        return item.child(item.id, self.name, files=files, data=data)
 
 
 @dataclass(eq=False)
