@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,11 @@ def test_required_licenses_and_bad_requests(tmp_path: Path, capsys) -> None:
     assert run(*asked, "--subject-words", "someone") == 2
     assert "expected {noun}" in capsys.readouterr().err
     assert run("data", "pair", tmp_path / "none", "--out", tmp_path / "o") == 1
+
+
+def test_ray_that_is_not_installed_is_told(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    write_clips(tmp_path / "clips", albums=1, clips=2, frames=1)
+    asked = ("data", "pair", tmp_path / "clips", "--out", tmp_path / "out", "--faces", "toons")
+    assert run(*asked, "--ray", "local") == 2
+    assert "pip install personae[ray]" in capsys.readouterr().err

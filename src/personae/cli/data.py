@@ -11,7 +11,8 @@ import typer
 
 from personae.cli.commands import Json
 from personae.cli.output import print_json, print_table, progress_bar, say
-from personae.compute.workers import make_workers
+from personae.compute.ray_workers import RayData
+from personae.compute.workers import Workers, make_workers
 from personae.data.needs import Need, recipe_needs
 from personae.data.pair import PairTask, make_pairs
 from personae.data.pipeline.aesthetic import Aesthetic
@@ -27,6 +28,22 @@ from personae.vision.aesthetic import CLIP_L14
 
 __all__ = ["data", "pair", "print_account", "synthesize"]
 
+NumWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes, 1 by default; 0 means one for each core (of the cluster).",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="ADDRESS", help="Work on Ray: local, auto, or ray://HOST:PORT (extra ray)."
+    ),
+]
+RayGpus = Annotated[float, typer.Option("--ray-gpus", min=0.0, help="GPUs of each of its workers.")]
+
 data = typer.Typer(
     name="data",
     help="Make training sets: pictures of several subjects, with references of each.",
@@ -37,7 +54,10 @@ data = typer.Typer(
 @data.command()
 def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     clips: Annotated[
-        Path, typer.Argument(help="Folder: ALBUM/CLIP/*.jpg or ALBUM/*.mp4; album.json has rights.")
+        Path,
+        typer.Argument(
+            help="ALBUM/CLIP/*.jpg, ALBUM/*.mp4, ALBUM.zip or .tar; album.json has rights."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for what is made.")],
     faces: Annotated[str, typer.Option("--faces", help="dlib, toons, arcface:FILE.")] = "dlib",
@@ -93,9 +113,9 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     blurred: Annotated[
         bool, typer.Option("--blur-faces", help="Of the contact sheet: those that were found.")
     ] = False,
-    workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes; 0 means one for each core.")
-    ] = 1,
+    workers: NumWorkers = None,
+    ray: Ray = None,
+    ray_gpus: RayGpus = 0.0,
     json: Json = False,
 ) -> None:
     """Find pictures of several people, and other pictures of each of them (UMO); resumes."""
@@ -121,7 +141,7 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
         require_license=require_license or bool(licenses),
         subject_words=subject_words,
         noun=noun,
-        workers=make_workers(workers),
+        workers=_crew(workers, ray, ray_gpus),
         blurred=blurred,
     )
     _run("albums", lambda tell: make_pairs(task, tell), out, json)
@@ -140,9 +160,9 @@ def synthesize(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     blurred: Annotated[
         bool, typer.Option("--blur-faces", help="Of the contact sheet: those that were found.")
     ] = False,
-    workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Processes; 0 means one for each core.")
-    ] = 1,
+    workers: NumWorkers = None,
+    ray: Ray = None,
+    ray_gpus: RayGpus = 0.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say which models it needs, and what is missing.")
     ] = False,
@@ -158,7 +178,7 @@ def synthesize(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     if dry_run:
         _print_needs(recipe_needs(asked), json)
         return
-    crew = make_workers(workers)
+    crew = _crew(workers, ray, ray_gpus)
     _run("shards", lambda tell: make_set(asked, out, workers=crew, progress=tell), out, json)
 
 
@@ -178,6 +198,13 @@ def _aesthetic(told: str | None, least: float) -> Aesthetic | None:
         return None
     head, _, encoder = told.partition(":")
     return Aesthetic(head=head, encoder=encoder or CLIP_L14, least=least)
+
+
+def _crew(num_workers: int | None, ray: str | None, ray_gpus: float) -> Workers:
+    """Who works: this process, several, or Ray, which by default uses all that there is."""
+    if ray is None:
+        return make_workers(1 if num_workers is None else num_workers)
+    return RayData(num_workers or 0, ray, ray_gpus)
 
 
 def _run(label: str, work: Callable[[Progress], Account], out: Path, json: bool) -> None:
@@ -206,4 +233,5 @@ def print_account(account: Account, out: Path, json: bool) -> None:
         rows.append([step.name, *counts, rate, "; ".join(reasons)])
     columns = ("step", "in", "out", "shards made now", "a second", "dropped and failed")
     print_table("What became of everything", columns, rows)
-    say(f"{out / 'examples.jsonl'}; look at {out / 'contact_sheet.png'}")
+    sheet = out / "contact_sheet.png"
+    say(f"{out / 'examples.jsonl'}; " + (f"look at {sheet}" if sheet.exists() else "it is empty"))

@@ -1,4 +1,7 @@
-"""One map for work that splits: in this process, or in several, with the same answers in order."""
+"""One map for work that splits: in this process, or in several, with the same answers in order.
+
+On a cluster it is `personae.compute.ray_workers`.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ __all__ = [
 
 _KEYS = ("id", "image", "prompt", "references")
 _MORE_KEYS = ("nouns", "kinds", "relation")
-_PASSED_KEYS = ("license", "consent", "sources", "task")  # of whoever made the file; not trained on
+# Of whoever made the file; not trained on.
+_PASSED_KEYS = ("license", "consent", "sources", "made_by", "task")
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +199,8 @@ class ExampleFile:
     """Pictures listed in examples.jsonl: ``{"id", "image", "prompt", "references": [...]}`` a line.
 
     For rewards also ``"nouns": [...]``, ``"kinds": ["person", ...]`` and ``"relation": [0, "left
-    of", 1]``, places among the references. ``license``, ``consent``, ``sources`` and ``task`` may
-    be told too; they say where an example is from, and nothing is trained on them.
+    of", 1]``, places among the references. ``license``, ``consent``, ``sources``, ``made_by``
+    and ``task`` may be told too; they say where an example is from, and nothing is trained on them.
 
     Paths are relative to the file and may not leave its folder. ``sizes`` are the (width, height)
     that pictures are brought to: the nearest in shape, scaled to cover it and cropped at the

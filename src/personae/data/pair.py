@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from personae.compute.runs import write_atomic
@@ -101,12 +102,13 @@ def make_pairs(task: PairTask, progress: Progress | None = None) -> Account:
         shard_items=1,
         progress=progress,
     )
-    items = list(account.items())
-    examples = [line for item in items for line in pair_lines(item, task)]
-    write_atomic(task.out / "examples.jsonl", "".join(f"{line}\n" for line in examples))
-    people = [line for item in items for line in _cast_lines(item, task.noun)]
-    write_atomic(task.out / "cast.jsonl", "".join(f"{line}\n" for line in people))
-    write_sheet(task.out, [_shown(item) for item in items[:SHEET_ROWS]], blurred=task.blurred)
+    made = account.made_by
+    lines = (line for item in account.items() for line in pair_lines(item, task, made))
+    write_atomic(task.out / "examples.jsonl", (f"{line}\n" for line in lines))
+    people = (line for item in account.items() for line in _cast_lines(item, task.noun))
+    write_atomic(task.out / "cast.jsonl", (f"{line}\n" for line in people))
+    rows = [_shown(item) for item in islice(account.items(), SHEET_ROWS)]
+    write_sheet(task.out, rows, blurred=task.blurred)
     return account
 
 
@@ -123,7 +125,7 @@ def _shown(item: Item) -> tuple[str, list[Cell]]:
     return f"{item.id}: {len(people)} people", cells
 
 
-def pair_lines(item: Item, task: PairTask) -> Iterator[str]:
+def pair_lines(item: Item, task: PairTask, made_by: str | None = None) -> Iterator[str]:
     """Lines of examples.jsonl: the first references of all, the second of all, and so on."""
     people = item.data["people"]
     names = [task.subject_words.replace("{index}", str(k)) for k in range(1, len(people) + 1)]
@@ -139,6 +141,7 @@ def pair_lines(item: Item, task: PairTask) -> Iterator[str]:
             "license": item.license,
             "consent": item.consent,
             "sources": [*item.sources[-1:], *(one["from"][place] for one in people)],
+            "made_by": made_by,
         }
         yield json.dumps({key: value for key, value in line.items() if value is not None})
 

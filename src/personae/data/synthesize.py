@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -201,12 +202,15 @@ def synthesize(
         shard_items=recipe.shard_items,
         progress=progress,
     )
-    items = list(account.items())
     kind = "person" if recipe.located.sight is None else recipe.located.kind
-    lines = [example_line(item, pattern, kind) for item in items]
-    write_atomic(out / "examples.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
-    told = zip(items[:SHEET_ROWS], lines, strict=False)
-    write_sheet(out, [_shown(item, line) for item, line in told], blurred=recipe.blurred)
+
+    def line_of(item: Item) -> dict[str, object]:
+        return {**example_line(item, pattern, kind), "made_by": account.made_by}
+
+    lines = (f"{json.dumps(line_of(item))}\n" for item in account.items())
+    write_atomic(out / "examples.jsonl", lines)
+    rows = [_shown(item, line_of(item)) for item in islice(account.items(), SHEET_ROWS)]
+    write_sheet(out, rows, blurred=recipe.blurred)
     return account
 
 

@@ -11,7 +11,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from personae.errors import DataError
 
-__all__ = ["MAX_PIXELS", "MIN_SIDE_PX", "SUFFIXES", "read_mask", "read_picture", "to_rgb"]
+__all__ = [
+    "MAX_PIXELS",
+    "MIN_SIDE_PX",
+    "SUFFIXES",
+    "decode_picture",
+    "read_mask",
+    "read_picture",
+    "to_rgb",
+]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 64_000_000
@@ -32,9 +40,18 @@ def read_picture(path: Path) -> np.ndarray:
         DataError: no such file, empty, truncated, not a picture, smaller than ``MIN_SIDE_PX`` on
             a side, or larger than ``MAX_PIXELS`` (checked before anything is decoded).
     """
-    with _opened(path) as image:
-        _check_size(path, image)
-        return np.asarray(to_rgb(_decoded(path, image)))
+    return decode_picture(_content(path), path)
+
+
+def decode_picture(content: bytes, name: str | Path) -> np.ndarray:
+    """A picture file's content as `read_picture` reads it; errors call it ``name``.
+
+    Raises:
+        DataError: as `read_picture`.
+    """
+    with _opened(content, name) as image:
+        _check_size(name, image)
+        return np.asarray(to_rgb(_decoded(name, image)))
 
 
 def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -45,7 +62,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     Raises:
         DataError: as `read_picture`, or the size is not the photo's.
     """
-    with _opened(path) as image:
+    with _opened(_content(path), path) as image:
         _check_size(path, image)
         upright = _decoded(path, image)
         alpha = upright.getchannel("A") if "A" in upright.getbands() else None
@@ -80,13 +97,16 @@ def _high_depth(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))
 
 
-def _opened(path: Path) -> Image.Image:
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the path") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _opened(content: bytes, path: str | Path) -> Image.Image:
     if not content:
         raise DataError(f"{path}: the file is empty (0 bytes); write the picture again")
     try:
@@ -104,7 +124,7 @@ def _opened(path: Path) -> Image.Image:
         raise DataError(f"{path}: cannot be opened as a picture ({error})") from error
 
 
-def _check_size(path: Path, image: Image.Image) -> None:
+def _check_size(path: str | Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{path}: {width}x{height}, {_TOO_LARGE}")
@@ -115,7 +135,7 @@ def _check_size(path: Path, image: Image.Image) -> None:
         )
 
 
-def _decoded(path: Path, image: Image.Image) -> Image.Image:
+def _decoded(path: str | Path, image: Image.Image) -> Image.Image:
     try:
         image.seek(0)
         image.load()

@@ -26,8 +26,12 @@ def slow(hashes: dict[str, str], apart: int) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize("many", [0, 1000])
 @pytest.mark.parametrize("apart", [1, 3, 6, 11, 16])
-def test_bands_find_what_all_pairs_find(apart: int) -> None:
+def test_bands_find_what_all_pairs_find(
+    apart: int, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("personae.data.pipeline.duplicates._MANY", many)
     rng = np.random.default_rng(apart)
     hashes: dict[str, str] = {}
     for number in range(400):

@@ -91,6 +91,13 @@ class Once:
         return lost
 
 
+class Undecided(Once):
+    """Must not be asked."""
+
+    def decide(self, items):
+        raise AssertionError("asked again")
+
+
 def source(count: int = 20, **more) -> list[Item]:
     return [
         Item(id=f"i{n}", group=f"g{n // 2}", data={"n": n}, license="cc0", consent="given", **more)
@@ -209,7 +216,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path: Path) -> None:
     )
     assert told.returncode == -signal.SIGKILL
     assert sorted(p.name for p in (tmp_path / "killed/01-painted").iterdir()) == [
-        ".shard-000002.part", "shard-000000", "shard-000001",
+        ".shard-000002.part", "shard-000000", "shard-000001", "shards.json",
     ]  # fmt: skip
     account = run_pipeline(source(), [Painted(), Halved()], tmp_path / "killed", shard_items=5)
     assert [step.num_made for step in account.steps] == [2, 4]
@@ -221,6 +228,9 @@ def test_a_step_that_sees_everything_decides_across_shards(tmp_path: Path) -> No
     account = run_pipeline(source(), [Once(), Painted()], tmp_path, shard_items=5)
     assert [item.id for item in account.items()] == [f"i{n}" for n in range(7)]
     assert account.steps[0].dropped == {"again": 13}
+    # What was decided stands: with the very same items nothing is decided again.
+    again = run_pipeline(source(), [Undecided(), Painted()], tmp_path, shard_items=5)
+    assert [step.num_made for step in again.steps] == [0, 0]
     # One more at the end changes no earlier decision, and so no earlier shard.
     more = run_pipeline(source(21), [Once(), Painted()], tmp_path, shard_items=5)
     assert [step.num_made for step in more.steps] == [1, 1]

@@ -11,6 +11,7 @@ import torch
 from personae.data.pipeline.copied import copied
 from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.people import Face, descriptors_of, face_eyes, faces_of
+from personae.data.pipeline.provenance import face_models
 from personae.data.pipeline.step import Files, kept_or_lost
 from personae.data.pipeline.thresholds import Thresholds, thresholds
 from personae.errors import DataError
@@ -58,6 +59,10 @@ class Alike:
     def settings(self) -> Mapping[str, Any]:
         """See `Step`."""
         return {"eyes": self.eyes, **vars(self.limits)}
+
+    def models(self) -> Mapping[str, str]:
+        """See `Step`."""
+        return face_models(self.eyes)
 
     def build(self) -> FaceEmbedder:
         """See `Step`."""

@@ -11,6 +11,7 @@ import torch
 
 from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.looks import hash_distance, perceptual_hash
+from personae.data.pipeline.provenance import eye_models
 from personae.data.pipeline.step import Files, kept_or_lost
 from personae.data.pipeline.things import things_of
 from personae.metrics.witnesses import build_embedder
@@ -39,6 +40,10 @@ class AlikeThings:
     def settings(self) -> Mapping[str, Any]:
         """See `Step`."""
         return {key: value for key, value in vars(self).items() if key != "name"}
+
+    def models(self) -> Mapping[str, str]:
+        """See `Step`."""
+        return eye_models(self.embedder)
 
     def build(self) -> Embedder:
         """See `Step`."""

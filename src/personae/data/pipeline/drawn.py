@@ -12,6 +12,7 @@ import torch
 from personae.compute.device import choose_device
 from personae.data.pipeline.items import Item, Made
 from personae.data.pipeline.looks import perceptual_hash
+from personae.data.pipeline.provenance import backbone_models
 from personae.data.pipeline.step import Files
 from personae.diffusion.backbone import Backbone
 from personae.diffusion.load import load_backbone
@@ -49,6 +50,10 @@ class Drawn:
     def settings(self) -> Mapping[str, Any]:
         """See `Step`."""
         return {key: value for key, value in vars(self).items() if key not in {"name", "device"}}
+
+    def models(self) -> Mapping[str, str]:
+        """See `Step`; the world is part of this package."""
+        return {} if self.by == WORLD else backbone_models(self.by)
 
     def build(self) -> Backbone | None:
         """See `Step`."""

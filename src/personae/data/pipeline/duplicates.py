@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations
 from typing import Any
 
 from personae.data.pipeline.items import Item, Lost
@@ -14,12 +14,17 @@ from personae.errors import DataError, RequestError
 
 __all__ = ["Unlike", "near_duplicates"]
 
+# Fewer are compared in a minute or two; pairs of bands take 2.9 KB of memory for each hash.
+_MANY, _FEW_BITS = 200_000, 10
+
 
 def near_duplicates(hashes: Mapping[str, str], apart: int) -> dict[str, str]:
     """Names whose hash is nearer than ``apart`` bits to that of an earlier one that stays.
 
     Hashes that differ in fewer than ``apart`` bits agree in one of as many bands at least, so only
-    those that share a band are compared; time grows with the pairs that share one, not with all.
+    those that share a band are compared. Of very many they agree in two of one band more, or in
+    all but one: those that share two are far fewer. Time still grows with the square of how many
+    there are; `docs/scale.md` has figures.
 
     >>> near_duplicates({"a": "00000000000000ff", "b": "00000000000000fe", "c": "f" * 16}, 3)
     {'b': 'a'}
@@ -29,12 +34,19 @@ def near_duplicates(hashes: Mapping[str, str], apart: int) -> dict[str, str]:
     """
     if not 1 <= apart <= 16:
         raise RequestError(f"near duplicates: expected 1 to 16 bits apart; got {apart}")
-    edges = [round(HASH_BITS * place / apart) for place in range(apart + 1)]
-    bands: list[dict[int, list[str]]] = [defaultdict(list) for _ in range(apart)]
+    # One more part, two of which agree: more keys, but each shared by far fewer.
+    agree = 2 if len(hashes) > _MANY and apart <= _FEW_BITS else 1
+    count = apart - 1 + agree
+    edges = [round(HASH_BITS * place / count) for place in range(count + 1)]
+    masks = [
+        sum((1 << edges[place + 1]) - (1 << edges[place]) for place in places)
+        for places in combinations(range(count), agree)
+    ]
+    bands: list[dict[int, list[str]]] = [defaultdict(list) for _ in masks]
     found: dict[str, str] = {}
     for name, code in hashes.items():
         number = int(code, 16)
-        parts = [(number >> low) & ((1 << (high - low)) - 1) for low, high in pairwise(edges)]
+        parts = [number & mask for mask in masks]
         near = (
             other
             for band, part in zip(bands, parts, strict=True)

@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -60,8 +60,8 @@ class Item:
 
     def line(self) -> str:
         """As JSON, without what is empty."""
-        told = {key: value for key, value in asdict(self).items() if value not in (None, "")}
-        return json.dumps({key: value for key, value in told.items() if value or key == "id"})
+        told = {key: value for key, value in vars(self).items() if value or key == "id"}
+        return json.dumps(told)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Lost:
 
     def line(self) -> str:
         """As JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self))
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,10 @@ class Located:
             return {}
         return {key: value for key, value in vars(self).items() if key not in {"name", "device"}}
 
+    def models(self) -> Mapping[str, str]:
+        """See `Step`."""
+        return self.sight.models() if self.sight else {}
+
     def build(self) -> Sight | None:
         """See `Step`."""
         return self.sight.build() if self.sight else None

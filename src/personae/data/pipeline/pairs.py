@@ -21,6 +21,7 @@ from personae.data.pipeline.crops import box_within, cut_out, head_region
 from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.looks import hash_distance, perceptual_hash
 from personae.data.pipeline.people import Face, descriptors_of, face_eyes, faces_of
+from personae.data.pipeline.provenance import face_models
 from personae.data.pipeline.step import Files
 from personae.data.pipeline.thresholds import Thresholds, thresholds
 from personae.subjects.box import Box
@@ -99,6 +100,10 @@ class Pairs:
         del told["name"]
         names = ("same", "different", "most_copied")
         return {**told, **{name: getattr(limits, name) for name in names}}
+
+    def models(self) -> Mapping[str, str]:
+        """See `Step`."""
+        return face_models(self.eyes)
 
     def build(self) -> FaceEmbedder:
         """Only what compares descriptors is needed."""

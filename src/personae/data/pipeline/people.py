@@ -14,6 +14,7 @@ from torch import Tensor
 
 from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.looks import sharpness
+from personae.data.pipeline.provenance import face_models
 from personae.data.pipeline.step import Files
 from personae.data.pipeline.thresholds import Thresholds, thresholds
 from personae.errors import DataError
@@ -140,6 +141,10 @@ class Faces:
         told, limits = {**vars(self)}, self.limits
         del told["name"]
         return {**told, "least_px": limits.least_px, "least_sharp": limits.least_sharp}
+
+    def models(self) -> Mapping[str, str]:
+        """See `Step`."""
+        return face_models(self.eyes)
 
     def build(self) -> FaceEyes:
         """See `Step`."""

@@ -18,6 +18,7 @@ from personae.compute.device import choose_device
 from personae.data.pipeline.finders import FaceFinder, Finder, Seen, ThingFinder
 from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.people import face_eyes
+from personae.data.pipeline.provenance import backbone_models, face_models
 from personae.data.pipeline.step import Files
 from personae.data.pipeline.things import SightChoice
 from personae.diffusion.backbone import Backbone
@@ -84,6 +85,11 @@ class Redrawn:
         """See `Step`."""
         told = {key: value for key, value in vars(self).items() if key not in {"name", "device"}}
         return {**told, "things": self.things and {**vars(self.things), "device": None}}
+
+    def models(self) -> Mapping[str, str]:
+        """See `Step`."""
+        eyes = face_models(self.eyes) if self.things is None else self.things.models()
+        return {**backbone_models(self.model, self.adapter), **eyes}
 
     def build(self) -> Studio:
         """See `Step`."""

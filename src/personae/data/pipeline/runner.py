@@ -2,99 +2,54 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
-import zlib
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from personae import __version__
+import numpy as np
+
 from personae.compute.device import limited_threads
 from personae.compute.runs import make_folder, read_json, write_json
 from personae.compute.workers import Serial, Workers
-from personae.data.pipeline.items import (
-    ITEMS_FILE,
-    Item,
-    Lost,
-    Made,
-    Shard,
-    digest_of,
-    write_lines,
-)
+from personae.data.pipeline.account import Account, StepAccount, Tally
+from personae.data.pipeline.items import Item, Lost, Made, Shard, digest_of
+from personae.data.pipeline.provenance import provenance_of, write_provenance
+from personae.data.pipeline.shards import read_whole, remove_beyond, shard_name, write_shard
 from personae.data.pipeline.step import Files, Step, WholeStep
 from personae.errors import DataError, PersonaeError, RequestError, WorkError
 
-__all__ = ["Account", "Progress", "StepAccount", "run_pipeline"]
+__all__ = ["Account", "Progress", "run_pipeline"]
 
-_DONE = "done.json"
-_LOST = "lost.jsonl"
+_DIGESTS = "shards.json"
 _VANISHED = "the step said nothing of it"
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class StepAccount:
-    """What one step did with what came in.
+class _Task:
+    """One shard to be made.
 
     Attributes:
-        name: of the step.
-        num_in, num_out: items; one may become several, or none.
-        dropped, failed: how many items for which reason.
-        unmeasured: how many went on without being looked at, for which reason.
-        seconds: of work, summed over workers, also of shards made earlier.
-        num_shards, num_made: shards, and how many of them were made by this run.
-        elapsed_s: of this run, from first to last shard.
+        step: which does it.
+        came: what comes in.
+        goes: what will be there.
+        root: the pipeline's folder.
+        made_by: version, settings and models, as its ``done.json`` will tell.
     """
 
-    name: str
-    num_in: int
-    num_out: int
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    failed: Mapping[str, int] = field(default_factory=dict)
-    unmeasured: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    num_shards: int = 0
-    num_made: int = 0
-    elapsed_s: float = 0.0
-
-    @property
-    def items_per_second(self) -> float:
-        """Items in a second of one worker."""
-        return self.num_in / self.seconds if self.seconds else 0.0
-
-
-@dataclass(frozen=True)
-class Account:
-    """What a run did, step by step, and where its last items lie."""
-
-    steps: tuple[StepAccount, ...]
-    shards: tuple[Shard, ...]
-
-    def items(self) -> Iterator[Item]:
-        """What came through all steps."""
-        for shard in self.shards:
-            yield from shard.items()
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """As JSON."""
-        return [
-            {**vars(step), "items_per_second": round(step.items_per_second, 3)}
-            for step in self.steps
-        ]
-
-
-@dataclass(frozen=True)
-class _Task:
     step: Step
-    shard: Shard
+    came: Shard
+    goes: Shard
     root: Path
-    folder: str
-    digest: str
+    made_by: Mapping[str, Any]
 
 
 def run_pipeline(
@@ -108,9 +63,10 @@ def run_pipeline(
 ) -> Account:
     """Send items through steps, shard by shard; run it again to go on, or to make what changed.
 
-    ``out/00-source`` holds what came in, ``out/NN-STEP`` what each step made of it, and
-    ``out/account.json`` what became of everything. A shard is made anew where it is not whole, or
-    where its items, the step's settings or this version of the package are others than before.
+    ``out/00-source`` holds what came in, ``out/NN-STEP`` what each step made of it,
+    ``out/account.json`` what became of everything, ``out/provenance.json`` what made it. A shard is
+    made anew where it is not whole, or where its items, the step's settings, its models' weights or
+    this version of the package are others than before.
 
     Args:
         source: what comes in; items of one group stand together.
@@ -129,36 +85,60 @@ def run_pipeline(
     names = [step.name for step in steps]
     if len(set(names)) < len(names) or not names:
         raise RequestError(f"pipeline: expected steps of different names; got {names}")
-    make_folder(out)
+    out = make_folder(out).absolute()  # a worker may stand in another folder
+    made_by = [provenance_of(step) for step in steps]
+    digest = write_provenance(out, made_by)
     shards = _source(source, out, shard_items)
-    told = []
-    for number, step in enumerate(steps, start=1):
-        folder = f"{number:02d}-{step.name}"
+    told: list[StepAccount] = []
+    for number, (step, by) in enumerate(zip(steps, made_by, strict=True), start=1):
         tell = partial(progress, step.name) if progress else None
-        ready = _ready(step, shards)
-        account, shards = _run_step(ready, shards, out, folder, workers or Serial(), tell)
+        parts = _parts(step, shards)
+        folder = make_folder(out / f"{number:02d}-{step.name}")
+        account, shards = _run_step(parts, by, shards, folder, workers or Serial(), tell)
         told.append(account)
         write_json(out / "account.json", Account(tuple(told), ()).as_json())
-    return Account(tuple(told), tuple(shards))
+    return Account(tuple(told), tuple(shards), digest)
 
 
 def _source(source: Iterable[Item], out: Path, shard_items: int) -> list[Shard]:
     """The first shards; written only where they are others than before."""
     shards: list[Shard] = []
-    taken: set[str] = set()
+    taken = array("Q")  # eight bytes an item: of very many the names alone would fill the memory
     folder = make_folder(out / "00-source")
     for number, items in enumerate(_packed(source, shard_items)):
-        twice = [item.id for item in items if item.id in taken]
-        taken |= {item.id for item in items}
-        if twice or len({item.id for item in items}) < len(items):
-            raise DataError(f"{twice or items[0].group}: two items of one id came in")
+        _require_different_here(items)
+        taken.extend(_short_hash(item.id) for item in items)
         digest = digest_of([item.line() for item in items])
-        shard = Shard(folder / _shard_name(number), digest)
-        if not _is_whole(shard):
-            _write(shard, shard.folder, Made(tuple(items)), {}, 0.0, len(items))
+        shard = Shard(folder / shard_name(number), digest)
+        if read_whole(shard) is None:
+            told = {"num_in": len(items), "seconds": 0.0}
+            write_shard(shard, shard.folder, Made(tuple(items)), {}, told)
         shards.append(shard)
-    _remove_beyond(folder, len(shards))
+    _require_different(taken, shards)
+    remove_beyond(folder, len(shards))
     return shards
+
+
+def _short_hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
+
+
+def _require_different_here(items: Sequence[Item]) -> None:
+    twice = [name for name, count in Counter(item.id for item in items).items() if count > 1]
+    if twice:
+        raise DataError(f"{twice[0]}: two items of one id came in")
+
+
+def _require_different(taken: array[int], shards: Sequence[Shard]) -> None:
+    """Whether all ids differ; only where hashes of two are the same are the ids looked at."""
+    hashes, counts = np.unique(np.frombuffer(taken, np.uint64), return_counts=True)
+    doubtful = set(hashes[counts > 1].tolist())
+    seen: set[str] = set()
+    for item in (item for shard in shards for item in shard.items()) if doubtful else ():
+        if _short_hash(item.id) in doubtful:
+            if item.id in seen:
+                raise DataError(f"{item.id}: two items of one id came in")
+            seen.add(item.id)
 
 
 def _packed(source: Iterable[Item], least: int) -> Iterator[list[Item]]:
@@ -174,50 +154,64 @@ def _packed(source: Iterable[Item], least: int) -> Iterator[list[Item]]:
 
 
 def _run_step(
-    step: Step,
+    parts: Callable[[Shard], Step],
+    made_by: Mapping[str, Any],
     shards: Sequence[Shard],
-    out: Path,
-    folder: str,
+    folder: Path,
     workers: Workers,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[StepAccount, list[Shard]]:
-    make_folder(out / folder)
-    made = [_result(step, shard, out / folder) for shard in shards]
-    tasks = [
-        _Task(step, shard, out, f"{folder}/{after.folder.name}", after.digest)
-        for shard, after in zip(shards, made, strict=True)
-        if not _is_whole(after)
-    ]
+    tally, made, tasks = Tally(made_by["step"]), [], []
+    came = digest_of(made_by, [shard.digest for shard in shards])
+    held = _held(folder, came, len(shards))
+    for place, shard in enumerate(shards):
+        digest = (
+            digest_of(shard.digest, made_by, parts(shard).settings())
+            if held is None
+            else held[place]
+        )
+        goes = Shard(folder / shard.folder.name, digest)
+        made.append(goes)
+        counts = read_whole(goes)
+        if counts is None:
+            tasks.append(_Task(parts(shard), shard, goes, folder.parent, made_by))
+        else:
+            tally.add(counts)
+    if held is None:
+        write_json(folder / _DIGESTS, {"came": came, "goes": [shard.digest for shard in made]})
     start = time.perf_counter()
     # One that is whole already needs no models.
-    answers = workers.map(step.build, _make, tasks) if tasks else iter(())
-    for done, _ in enumerate(answers, start=1):
+    answers = workers.map(tasks[0].step.build, _make, tasks) if tasks else iter(())
+    for done, counts in enumerate(answers, start=1):
+        tally.add(counts)
         if progress:
             progress(len(shards) - len(tasks) + done, len(shards))
-    _remove_beyond(out / folder, len(shards))
+    remove_beyond(folder, len(shards))
     elapsed = time.perf_counter() - start if tasks else 0.0
-    return _account(step, made, len(tasks), elapsed), made
+    return tally.account(num_made=len(tasks), elapsed_s=elapsed), made
 
 
-def _result(step: Step, shard: Shard, folder: Path) -> Shard:
-    """The shard that a step makes of a shard."""
-    own = getattr(step, "own", None)
-    settings = step.settings() if own is None else own(shard)
-    digest = digest_of(shard.digest, step.name, settings, __version__)
-    return Shard(folder / shard.folder.name, digest)
+def _held(folder: Path, came: str, count: int) -> list[str] | None:
+    """What shards were to be when the very same came in, so that nothing is decided again."""
+    try:
+        told = read_json(folder / _DIGESTS)
+        known = told["came"] == came and len(told["goes"]) == count
+        return list(told["goes"]) if known else None
+    except (DataError, KeyError, TypeError):
+        return None
 
 
-def _make(state: Any, task: _Task) -> None:
-    """One shard, in whatever process; nothing is there of it until all is."""
-    final = task.root / task.folder
+def _make(state: Any, task: _Task) -> dict[str, Any]:
+    """One shard, in whatever process; nothing is there of it until all is. Gives its counts."""
+    final = task.goes.folder
     part = final.with_name(f".{final.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     make_folder(part)
-    files = Files(task.root, task.folder, part)
+    files = Files(task.root, f"{final.parent.name}/{final.name}", part)
     items: list[Item] = []
     lost: list[Lost] = []
     unmeasured: Counter[str] = Counter()
-    came = task.shard.items()
+    came = task.came.items()
     start = time.perf_counter()
     try:
         with limited_threads(1):
@@ -227,13 +221,14 @@ def _make(state: Any, task: _Task) -> None:
                 lost += made.lost
                 unmeasured.update(made.unmeasured)
         seconds = time.perf_counter() - start
-        shard = Shard(final, task.digest)
+        told = {"num_in": len(came), "seconds": seconds, "made_by": task.made_by}
         whole = Made(tuple(items), tuple(lost), unmeasured)
-        _write(shard, part, whole, files.written, seconds, len(came))
+        counts = write_shard(task.goes, part, whole, files.written, told)
         shutil.rmtree(final, ignore_errors=True)
         part.replace(final)
     except OSError as error:
         raise WorkError(f"{part}: cannot be written ({error.strerror or error})") from error
+    return counts
 
 
 def _worked(step: Step, state: Any, group: list[Item], files: Files) -> Made:
@@ -252,89 +247,18 @@ def _worked(step: Step, state: Any, group: list[Item], files: Files) -> Made:
     return Made(made.items, (*made.lost, *silent), made.unmeasured)
 
 
-def _write(
-    shard: Shard, folder: Path, made: Made, files: Mapping[str, int], seconds: float, num_in: int
-) -> None:
-    make_folder(folder)
-    twice = [name for name, n in Counter(item.id for item in made.items).items() if n > 1]
-    if twice:
-        raise DataError(f"{shard.folder}: two items of one id were made ({twice[0]!r})")
-    sums = {
-        ITEMS_FILE: write_lines(folder / ITEMS_FILE, (item.line() for item in made.items)),
-        _LOST: write_lines(folder / _LOST, (one.line() for one in made.lost)),
-    }
-    reasons = {
-        kind: dict(Counter(one.reason for one in made.lost if one.failed == failed))
-        for kind, failed in (("dropped", False), ("failed", True))
-    }
-    reasons["unmeasured"] = dict(made.unmeasured)
-    facts = {"digest": shard.digest, "sums": sums, "files": dict(files), "seconds": seconds}
-    write_json(folder / _DONE, {**facts, "num_in": num_in, "num_out": len(made.items), **reasons})
-
-
-def _is_whole(shard: Shard) -> bool:
-    """Made with what it would be made with now, to the last line and file."""
-    try:
-        done = read_json(shard.folder / _DONE)
-        if done["digest"] != shard.digest:
-            return False
-        for name, told in done["sums"].items():
-            if zlib.crc32((shard.folder / name).read_bytes()) != told:
-                return False
-        files = shard.folder / "files"
-        return all((files / name).stat().st_size == size for name, size in done["files"].items())
-    except (DataError, OSError, KeyError, TypeError, AttributeError):
-        return False
-
-
-def _account(step: Step, shards: Sequence[Shard], made: int, elapsed: float) -> StepAccount:
-    done = [read_json(shard.folder / _DONE) for shard in shards]
-    lost = {
-        kind: dict(sum((Counter(one.get(kind, {})) for one in done), Counter()))
-        for kind in ("dropped", "failed", "unmeasured")
-    }
-    return StepAccount(
-        step.name,
-        sum(one["num_in"] for one in done),
-        sum(one["num_out"] for one in done),
-        **lost,
-        seconds=sum(one["seconds"] for one in done),
-        num_shards=len(shards),
-        num_made=made,
-        elapsed_s=elapsed,
-    )
-
-
-def _shard_name(number: int) -> str:
-    return f"shard-{number:06d}"
-
-
-def _remove_beyond(folder: Path, count: int) -> None:
-    """Shards of a longer run before, and what a killed one left half."""
-    for path in folder.iterdir():
-        number = path.name.removeprefix("shard-")
-        if path.name.startswith(".shard-") or (number.isdigit() and int(number) >= count):
-            shutil.rmtree(path, ignore_errors=True)
-
-
 @dataclass(frozen=True)
 class _Decided:
-    """A `WholeStep` after it has decided, as a step over shards."""
+    """What a `WholeStep` has decided of the items of one shard, as a step over it.
+
+    A shard is sent with what concerns it, and depends on no more.
+    """
 
     name: str
-    told: Mapping[str, Any]
     lost: Mapping[str, Lost]
 
     def settings(self) -> Mapping[str, Any]:
-        return self.told
-
-    def own(self, shard: Shard) -> Mapping[str, Any]:
-        """A shard depends on what was decided of its own items alone."""
-        ids = (item.id for item in shard.items())
-        return {
-            **self.told,
-            "lost": {name: self.lost[name].reason for name in ids if name in self.lost},
-        }
+        return {"lost": {name: one.reason for name, one in self.lost.items()}}
 
     def build(self) -> None:
         """Nothing."""
@@ -344,9 +268,26 @@ class _Decided:
         return Made(kept, tuple(self.lost[item.id] for item in items if item.id in self.lost))
 
 
-def _ready(step: Step | WholeStep, shards: Sequence[Shard]) -> Step:
-    """A step over shards; one that must see all items has now seen them."""
+def _parts(step: Step | WholeStep, shards: Sequence[Shard]) -> Callable[[Shard], Step]:
+    """A step for each shard; one that must see all items sees them when it is first asked."""
     if not isinstance(step, WholeStep):
-        return step
-    lost = step.decide(item for shard in shards for item in shard.items())
-    return _Decided(step.name, step.settings(), lost)
+        return lambda shard: step
+    return _Deciding(step, shards).part
+
+
+@dataclass(eq=False)
+class _Deciding:
+    """A `WholeStep` that decides once, and not before it has to."""
+
+    step: WholeStep
+    shards: Sequence[Shard]
+
+    @cached_property
+    def lost(self) -> Mapping[str, Lost]:
+        return self.step.decide(item for shard in self.shards for item in shard.items())
+
+    def part(self, shard: Shard) -> Step:
+        ids = (item.id for item in shard.items()) if self.lost else ()
+        return _Decided(
+            self.step.name, {name: self.lost[name] for name in ids if name in self.lost}
+        )

@@ -66,6 +66,9 @@ class Files:
 class Step(Protocol):
     """A step over groups of items; small and frozen, so that it can be sent to another process.
 
+    A step that uses weights has also ``models() -> Mapping[str, str]``: a checksum or a commit by
+    name. Other weights make its shards anew, and ``done.json`` tells which they were.
+
     Attributes:
         name: of its folder: letters, digits, ``-_``.
     """

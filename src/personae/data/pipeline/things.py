@@ -12,6 +12,7 @@ import torch
 
 from personae.compute.device import choose_device
 from personae.data.pipeline.items import Item
+from personae.data.pipeline.provenance import eye_models
 from personae.data.segment import build_segmenter
 from personae.errors import DataError, RequestError
 from personae.metrics.witnesses import build_embedder
@@ -111,6 +112,10 @@ class SightChoice:
                 f"located.by {self.detector!r}: expected faces, owlv2[:PATH] or "
                 "grounding-dino[:PATH]"
             )
+
+    def models(self) -> Mapping[str, str]:
+        """See `Step`."""
+        return eye_models(self.detector, self.segmenter, self.embedder)
 
     def build(self) -> Sight:
         """Load them.
