@@ -7,6 +7,8 @@ All arms start as a toon checkpoint that was made to forget its references (fine
 with those of others), and learn from as many pictures each. ``truth``: the world's own references.
 ``pipeline``: `recipes/data/synthesize_toons.toml`, whose references a single-subject model drew.
 ``unfiltered``: the same before its last filter. ``crops``: what was cut out, not drawn again.
+``paired``: `personae data pair` on drawn albums, references from other clips, beside
+``paired-truth``, the same pictures with the world's references; both with the world's captions.
 Then half of the source is spoiled in five known ways (`FAULTS`); ``spoiled`` is learned from as it
 is, ``filtered`` after all filters, ``without-...`` after all but one. The examiner, which nothing
 was trained on, looks at what each draws of unseen toons. Resumes; ``--part I/N`` does every N-th
@@ -30,11 +32,13 @@ from toon_tables import cell, head, line, measured, write_truth
 from personae.compute.runs import make_folder, read_json, write_atomic
 from personae.compute.workers import make_workers
 from personae.config import apply_settings, build_config, read_toml
+from personae.data.pair import PairTask, make_pairs
 from personae.data.pipeline.alike import Alike
 from personae.data.pipeline.duplicates import Unlike
 from personae.data.pipeline.items import Item
 from personae.data.pipeline.looks import perceptual_hash
-from personae.data.pipeline.people import face_eyes, look
+from personae.data.pipeline.pairs import Pairs
+from personae.data.pipeline.people import Faces, face_eyes, look
 from personae.data.pipeline.runner import run_pipeline
 from personae.data.synthesize import example_line, read_synthesis, synthesize
 from personae.diffusion.load import load_backbone
@@ -43,7 +47,7 @@ from personae.evaluation.compare import compare_runs
 from personae.generation import Drawing, generate
 from personae.subjects.manifest import read_scenes
 from personae.subjects.picture import read_picture
-from personae.toons import scene
+from personae.toons import scene, toon, write_clips
 from personae.training.finetune import finetune
 from personae.training.recipe import Recipe
 
@@ -56,6 +60,7 @@ FAULTS = ("stranger", "exchanged", "copied", "blurred", "duplicate")
 TWO = ("attribute", "background", "action", "position", "complex")  # tasks with two subjects
 SHARE = 0.1  # of the source, for each fault
 CLEAN = ("truth", "pipeline", "unfiltered", "crops")
+PAIRED = ("paired-truth", "paired")
 FILTERS = ("same", "different", "copies", "sharpness", "duplicates")
 SPOILED = ("spoiled", "filtered", *(f"without-{name}" for name in FILTERS))
 METRICS = (
@@ -118,7 +123,7 @@ def _spoil(item: Item, fault: str, other: Item, eyes, out: Path) -> Item | None:
         kind = "crop" if fault == "copied" else "reference"
         picture = Image.fromarray(read_picture(Path(files[f"{kind}-{name}"])))
         if fault == "blurred":
-            picture = picture.filter(ImageFilter.GaussianBlur(picture.width / 32))
+            picture = picture.filter(ImageFilter.GaussianBlur(picture.width / 64))
         told = _looked(eyes, picture, out / f"{item.id}-{fault}.png")
         if told is None:
             return None
@@ -178,11 +183,58 @@ def sets(out: Path, choice: argparse.Namespace) -> dict[str, list[Item]]:
     for name in SPOILED[1:]:
         without = None if name == "filtered" else name.removeprefix("without-")
         found[name] = _through(dirty, filters(without), out / f"sets-{name}", choice)
+    found |= dict.fromkeys(PAIRED, paired_items(out, choice))
     tell_faults(dirty, found)
     size = min(map(len, found.values()))
     rng = np.random.default_rng(0)
     return {name: [held[k] for k in sorted(rng.permutation(len(held))[:size])]
             for name, held in found.items()}  # fmt: skip
+
+
+def paired_items(out: Path, choice: argparse.Namespace) -> list[Item]:
+    """Pictures of several from drawn albums, with references of each from other clips."""
+    clips = out.resolve() / "clips"
+    if not (clips / "done").is_file():
+        write_clips(clips, albums=choice.albums, clips=6, frames=3, start=100, together=0.6)
+        write_atomic(clips / "done", "")
+    task = PairTask(
+        clips=clips,
+        out=out.resolve() / "pairs",
+        faces=Faces(eyes="toons"),
+        pairs=Pairs(eyes="toons"),
+        workers=make_workers(choice.workers),
+    )
+    account = make_pairs(task)
+    print(json.dumps(account.as_json(), indent=1))
+    return [
+        replace(item, files={key: str(task.out / path) for key, path in item.files.items()})
+        for item in account.items()
+    ]
+
+
+def paired_line(name: str, item: Item, root: Path) -> dict:
+    """A line of a picture that was paired: captions, and for the truth references, by the world."""
+    album, clip, frame = item.id.split("/")
+    home = root / "clips" / album
+    told = json.loads((home / "scenes.json").read_text())[f"{clip}/{int(frame):03d}.png"]
+    drawn = scene(told["seed"], toons=[toon(seed) for seed in told["toons"]])
+    order = sorted(drawn.members, key=lambda member: member.face.center[0])
+    people = sorted(range(len(order)), key=lambda k: item.data["people"][k]["box"][0])
+    members = dict(zip(people, order, strict=True))
+    words = {m.name: f"{m.toon.noun}{place + 1}" for place, m in members.items()}
+    paths = [item.files[f"reference-{place}-0"] for place in range(len(order))]
+    if name == "paired-truth":
+        folder = make_folder(root / "truth-references")
+        for place, member in members.items():
+            paths[place] = str(folder / f"{album}-{clip}-{frame}-{place}.png")
+            Image.fromarray(member.reference.image).save(paths[place])
+    return {
+        "id": item.id,
+        "image": item.files["image"],
+        "prompt": drawn.prompt.format(**words),
+        "references": paths,
+        "kinds": ["person"] * len(order),
+    }
 
 
 def _through(
@@ -202,24 +254,25 @@ def tell_faults(dirty: Sequence[Item], found: Mapping[str, Sequence[Item]]) -> N
 
 
 def write_set(name: str, items: Sequence[Item], out: Path) -> Path:
-    """examples.jsonl of an arm."""
+    """The examples of an arm; all of their files are below its folder, ``out``."""
     words = read_synthesis(SET).subject_words
-    lines = []
+    root, lines = out.resolve(), []
     for item in items:
-        told = example_line(item, words)
-        nouns = list(item.data["nouns"])
+        told = paired_line(name, item, root) if name in PAIRED else example_line(item, words)
         if name == "crops":
-            told["references"] = [item.files[f"crop-{one}"] for one in nouns]
+            told["references"] = [item.files[f"crop-{one}"] for one in item.data["nouns"]]
         if name == "truth":
-            told["references"] = [str(path) for path in _true_references(item, out)]
+            told["references"] = _true_references(item, root)
+        paths = [Path(path).relative_to(root) for path in (told["image"], *told["references"])]
+        told |= {"image": str(paths[0]), "references": [str(path) for path in paths[1:]]}
         lines.append(json.dumps(told))
-    path = make_folder(out / "examples") / f"{name}.jsonl"
+    path = root / f"{name}.jsonl"
     write_atomic(path, "".join(f"{one}\n" for one in lines))
     return path
 
 
-def _true_references(item: Item, out: Path) -> list[Path]:
-    folder = make_folder(out.resolve() / "truth-references")
+def _true_references(item: Item, root: Path) -> list[Path]:
+    folder = make_folder(root / "truth-references")
     told = item.data["world"]
     drawn = scene(told["seed"], count=told["count"], split=told["split"], look_alikes=told["alike"])
     paths = []
@@ -302,7 +355,7 @@ def print_table(out: Path, arms: Sequence[str]) -> None:
         rows = read_json(out / "arms" / name / "rows" / "summary.json")["metrics"]
         by = {row["metric"]: row for row in rows}
         print(line([name, *(cell(by.get(metric)) for metric in METRICS)]))
-    for against in ("truth", "filtered"):
+    for against in ("truth", "paired-truth", "filtered"):
         if against not in held:
             continue
         print(f"\nPaired difference to {against}:\n{head('', *METRICS)}")
@@ -317,8 +370,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--plans", type=int, default=480)
+    parser.add_argument("--albums", type=int, default=24)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--arms", nargs="+", default=["forgetful", *CLEAN, *SPOILED])
+    parser.add_argument("--arms", nargs="+", default=["forgetful", *CLEAN, *PAIRED, *SPOILED])
     parser.add_argument("--forget", type=int, default=1200)
     parser.add_argument("--forget-steps", type=int, default=800)
     parser.add_argument("--steps", type=int, default=800)

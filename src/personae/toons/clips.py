@@ -31,7 +31,8 @@ def write_clips(
 
     Each album has a cast of four toons of its own; in a frame there are two or three of them, or
     one (``together`` is the share of frames with several). ``truth.json`` of an album says whose
-    seeds are in which frame, in the order of a row from left to right. Gives the folder back.
+    seeds are in which frame, in the order of a row from left to right; ``scenes.json`` says of each
+    the scene's seed and its toons' seeds as `scene` takes them. Gives the folder back.
     """
     for album in range(start, start + albums):
         rng = np.random.default_rng([_SALT, album, ("train", "validation", "test").index(split)])
@@ -41,16 +42,20 @@ def write_clips(
         about = {"license": "CC0-1.0", "consent": "drawn", "source": "personae.toons"}
         (home / "album.json").write_text(json.dumps(about) + "\n")
         truth: dict[str, list[int]] = {}
+        scenes: dict[str, dict[str, object]] = {}
         for clip in range(clips):
             for frame in range(frames):
                 several = rng.random() < together
                 count = int(rng.integers(2, 4)) if several else 1
                 chosen = [cast[int(k)] for k in rng.permutation(_PER_ALBUM)[:count]]
-                drawn = scene(10_000 * album + 100 * clip + frame, toons=chosen)
+                seed = 10_000 * album + 100 * clip + frame
+                drawn = scene(seed, toons=chosen)
                 name = f"clip-{clip:02d}/{frame:03d}.png"
                 (home / name).parent.mkdir(exist_ok=True)
                 Image.fromarray(drawn.image).save(home / name)
                 order = sorted(drawn.members, key=lambda one: one.face.center[0])
                 truth[name] = [one.toon.seed for one in order]
+                scenes[name] = {"seed": seed, "toons": [one.seed for one in chosen]}
         (home / "truth.json").write_text(json.dumps(truth) + "\n")
+        (home / "scenes.json").write_text(json.dumps(scenes) + "\n")
     return folder
