@@ -225,8 +225,11 @@ def _drawn(
 
 
 def _name(model: str | None, adapter: str | None, images: Path | None) -> str:
+    if model is not None and adapter is not None:
+        path = Path(adapter)  # a run keeps its own in a folder of that name
+        return f"{model} + {path.resolve().parent.name if path.name == 'adapter' else path.name}"
     if model is not None:
-        return model if adapter is None else f"{model} + {Path(adapter).name}"
+        return model
     return "pictures" if images is None else images.resolve().name
 
 

@@ -61,8 +61,13 @@ def cell_text(cell: Cell | None) -> str:
     counts = f"{cell.n} ({cell.n_missing})"
     if cell.mean is None:
         return f"- {counts}"
-    ends = "" if cell.ci95 is None else f" [{cell.ci95[0]:.4g}, {cell.ci95[1]:.4g}]"
-    return f"{cell.mean:.4g}{ends} {counts}"
+    ends = "" if cell.ci95 is None else f" [{_told(cell.ci95[0])}, {_told(cell.ci95[1])}]"
+    return f"{_told(cell.mean)}{ends} {counts}"
+
+
+def _told(value: float) -> str:
+    """With as many decimals as say something: shares have three, hundredths two."""
+    return f"{value:.3f}" if abs(value) < 1.5 else f"{value:.2f}"
 
 
 def check_json(
