@@ -9,8 +9,9 @@ with those of others), and learn from as many pictures each. ``truth``: the worl
 ``unfiltered``: the same before its last filter. ``crops``: what was cut out, not drawn again.
 ``paired``: `personae data pair` on drawn albums, references from other clips, beside
 ``paired-truth``, the same pictures with the world's references; both with the world's captions.
-Then half of the source is spoiled in five known ways (`FAULTS`); ``spoiled`` is learned from as it
-is, ``filtered`` after all filters, ``without-...`` after all but one. The examiner, which nothing
+Then half of the pictures with the world's references are spoiled in five known ways (`FAULTS`);
+``spoiled`` is learned from as it is, ``filtered`` after all filters with their measured thresholds,
+``without-...`` after all but one. The examiner, which nothing
 was trained on, looks at what each draws of unseen toons. Resumes; ``--part I/N`` does every N-th
 arm (one process a core), ``--table`` only reads what is there.
 """
@@ -62,6 +63,7 @@ SHARE = 0.1  # of the source, for each fault
 CLEAN = ("truth", "pipeline", "unfiltered", "crops")
 PAIRED = ("paired-truth", "paired")
 FILTERS = ("same", "different", "copies", "sharpness", "duplicates")
+MEASURED = Alike(eyes="toons")  # with the thresholds of docs/numbers.md
 SPOILED = ("spoiled", "filtered", *(f"without-{name}" for name in FILTERS))
 METRICS = (
     "presence",
@@ -89,6 +91,21 @@ def drawn_set(out: Path, choice: argparse.Namespace) -> list[Item]:
 
 
 # --- what is spoiled
+
+
+def true_items(items: Sequence[Item], out: Path) -> list[Item]:
+    """The same with the world's own references, looked at as the pipeline looks at its own."""
+    eyes, root, made = face_eyes("toons"), out.resolve(), []
+    for item in items:
+        paths, files, people = _true_references(item, root), dict(item.files), []
+        for name, path in zip(item.data["nouns"], paths, strict=True):
+            told = _told(eyes, read_picture(path))
+            if told is not None:
+                people.append({**told, "name": name})
+                files[f"reference-{name}"] = str(path)
+        if len(people) == len(paths):
+            made.append(replace(item, files=files, data={**item.data, "people": people}))
+    return made
 
 
 def spoiled(items: Sequence[Item], out: Path) -> Iterator[Item]:
@@ -143,7 +160,12 @@ def _spoil(item: Item, fault: str, other: Item, eyes, out: Path) -> Item | None:
 
 def _looked(eyes, picture: Image.Image, path: Path) -> dict | None:
     picture.save(path)
-    faces = look(eyes, np.asarray(picture), 1)
+    return _told(eyes, np.asarray(picture))
+
+
+def _told(eyes, picture: np.ndarray) -> dict | None:
+    """What a redrawn reference tells of its face."""
+    faces = look(eyes, picture, 1)
     return {**faces[0].as_json(), "shown": list(faces[0].box.xyxy)} if faces else None
 
 
@@ -154,10 +176,9 @@ def _again(picture: np.ndarray) -> np.ndarray:
     return np.asarray(Image.open(held).convert("RGB"))
 
 
-def filters(without: str | None) -> list[Unlike | Alike]:
-    """The recipe's own filters, all but one."""
+def filters(without: str | None, alike: Alike) -> list[Unlike | Alike]:
+    """All filters but one."""
     recipe = read_synthesis(SET)
-    alike = recipe.alike
     if without == "same":
         alike = replace(alike, same=-1.0)
     elif without == "different":
@@ -175,14 +196,17 @@ def filters(without: str | None) -> list[Unlike | Alike]:
 def sets(out: Path, choice: argparse.Namespace) -> dict[str, list[Item]]:
     """The items of every arm, as many in each as the arm with the fewest has."""
     items = drawn_set(out, choice)
-    kept = {one.id for one in _through(items, filters(None), out / "kept", choice)}
+    kept = {
+        one.id
+        for one in _through(items, filters(None, read_synthesis(SET).alike), out / "kept", choice)
+    }
     found = {"truth": items, "unfiltered": items, "crops": items}
     found["pipeline"] = [item for item in items if item.id in kept]
-    dirty = list(spoiled(items, out / "spoiled"))
+    dirty = list(spoiled(true_items(items, out), out / "spoiled"))
     found["spoiled"] = dirty
     for name in SPOILED[1:]:
         without = None if name == "filtered" else name.removeprefix("without-")
-        found[name] = _through(dirty, filters(without), out / f"sets-{name}", choice)
+        found[name] = _through(dirty, filters(without, MEASURED), out / f"sets-{name}", choice)
     found |= dict.fromkeys(PAIRED, paired_items(out, choice))
     tell_faults(dirty, found)
     size = min(map(len, found.values()))
