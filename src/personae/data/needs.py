@@ -63,9 +63,10 @@ def recipe_needs(recipe: SynthesisRecipe) -> list[Need]:
     if recipe.drawn.by != WORLD:
         needs.append(_model("drawn.by", recipe.drawn.by))
     needs += _eyes(recipe)
-    needs.append(_redrawing(recipe))
-    if recipe.redrawn.adapter is not None:
-        needs.append(_adapter(recipe.redrawn.adapter))
+    if recipe.redrawn.tries:
+        needs.append(_redrawing(recipe))
+        if recipe.redrawn.adapter is not None:
+            needs.append(_adapter(recipe.redrawn.adapter))
     if recipe.base is not None:
         needs.append(_base(recipe.base))
     return needs

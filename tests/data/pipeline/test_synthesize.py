@@ -180,6 +180,26 @@ def test_references_that_repeat_their_target_are_dropped(tmp_path: Path) -> None
     assert made.dropped["a reference is a copy"] == made.num_in
 
 
+def test_without_tries_the_cut_outs_are_the_references(tmp_path: Path) -> None:
+    """No model is loaded, and a filter of copies finds them if it is asked."""
+    source = list(plans(WorldPlanner(look_alikes=0.0), 6, {"background": 1.0}))
+    cut = Redrawn(model="nowhere", eyes="toons", tries=0)
+    easy = Alike(eyes="toons", same=0.7, least_px=0.0, most_copied=2.0)
+    account = run_pipeline(source, [*steps()[:3], cut, easy], tmp_path)
+    items = list(account.items())
+    assert len(items) >= 3
+    for item in items:
+        for one in item.data["people"]:
+            paths = [
+                tmp_path / item.files[f"{kind}-{one['name']}"] for kind in ("crop", "reference")
+            ]
+            assert paths[0].read_bytes() == paths[1].read_bytes()
+            assert one["similarity"] > 0.7
+    strict = replace(easy, most_copied=None)
+    again = run_pipeline(source, [*steps()[:3], cut, strict], tmp_path).steps[-1]
+    assert again.dropped["a reference is a copy"] >= again.num_in / 2
+
+
 def test_cut_outs_hold_their_toon_and_little_else(tmp_path: Path) -> None:
     finder, shares = FaceFinder(face_eyes("toons")), []
     for seed in range(6):
@@ -220,7 +240,7 @@ def test_recipes_that_contradict_themselves(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="subject_words"):
         read_synthesis(RECIPE, ["subject_words=somebody"])
     with pytest.raises(RequestError, match="tries"):
-        Redrawn(tries=0)
+        Redrawn(tries=-1)
     item = Item(id="p", data={"nouns": {"a": "cat"}, "prompt": "{a}"})
     with pytest.raises(DataError, match="planned for a model, not for the toon world"):
         Drawn().work(None, [item], Files(tmp_path, "x", tmp_path))

@@ -37,7 +37,7 @@ __all__ = ["Redrawn", "Studio"]
 class Studio:
     """What redrawing works with."""
 
-    backbone: Backbone
+    backbone: Backbone | None
     finder: Finder
 
 
@@ -49,7 +49,8 @@ class Redrawn:
         model, adapter: the single-subject model.
         eyes: as ``--faces`` takes them; of several tries the likest one is kept.
         things: the eyes for things instead; `Located` says which.
-        tries: pictures that are drawn for each subject.
+        tries: pictures that are drawn for each subject; 0: what was cut out is itself the
+            reference. It shows the pose of the target, so a filter of copies must let it pass.
         size: (width, height); None: the model's first own one.
         steps, guidance, reference_guidance: None: the model's own.
         words: the prompt, with ``{subject}`` and ``{place}``, which are the plan's words for the
@@ -75,9 +76,9 @@ class Redrawn:
     name: str = "redrawn"
 
     def __post_init__(self) -> None:
-        if "{subject}" not in self.words or self.tries < 1:
+        if "{subject}" not in self.words or self.tries < 0:
             raise RequestError(
-                f"redrawn: expected words with {{subject}} and tries 1 or more; got "
+                f"redrawn: expected words with {{subject}} and tries 0 or more; got "
                 f"{self.words!r}, {self.tries}"
             )
 
@@ -89,10 +90,16 @@ class Redrawn:
     def models(self) -> Mapping[str, str]:
         """See `Step`."""
         eyes = face_models(self.eyes) if self.things is None else self.things.models()
-        return {**backbone_models(self.model, self.adapter), **eyes}
+        return {**(backbone_models(self.model, self.adapter) if self.tries else {}), **eyes}
 
     def build(self) -> Studio:
         """See `Step`."""
+        backbone = self._model() if self.tries else None
+        if self.things is not None:
+            return Studio(backbone, ThingFinder(self.things.build(), self.cut))
+        return Studio(backbone, FaceFinder(face_eyes(self.eyes), self.cut))
+
+    def _model(self) -> Backbone:
         backbone = load_backbone(self.model, device=choose_device(self.device))
         if self.adapter:
             load_lora(backbone, self.adapter)
@@ -101,9 +108,7 @@ class Redrawn:
                 f"redrawn.model {self.model!r} takes no references; expected one that does, or "
                 "an adapter that gives it them"
             )
-        if self.things is not None:
-            return Studio(backbone, ThingFinder(self.things.build(), self.cut))
-        return Studio(backbone, FaceFinder(face_eyes(self.eyes), self.cut))
+        return backbone
 
     def work(self, state: Studio, items: Sequence[Item], files: Files) -> Made:
         """See `Step`."""
@@ -122,32 +127,39 @@ class Redrawn:
                 return Lost(item.id, "somebody cannot be cropped alone", detail=name)
             best = self._best(studio, item, place, crop)
             if best is None:
-                return Lost(item.id, "nobody is seen where somebody was drawn again", detail=name)
+                return Lost(item.id, self._unseen, detail=name)
             redrawn, seen = best
-            reference = studio.finder.reference(redrawn, seen)
+            reference = studio.finder.reference(redrawn, seen) if self.tries else crop
             if reference is None:
                 return Lost(item.id, "somebody cannot be cropped alone", detail=name)
             paths[f"crop-{name}"] = files.save(f"{item.id}/{name}-crop", crop)
             paths[f"reference-{name}"] = files.save(f"{item.id}/{name}", reference)
-            people.append({"name": name, "similarity": round(seen.similarity, 4), **seen.told})
+            told = seen.told if self.tries else {**seen.told, "shown": list(seen.box.xyxy)}
+            people.append({"name": name, "similarity": round(seen.similarity, 4), **told})
         data = {**item.data, "people": people}
         return item.child(item.id, self.name, files=paths, data=data)
+
+    @property
+    def _unseen(self) -> str:
+        return f"nobody is seen where somebody was {'drawn again' if self.tries else 'cut out'}"
 
     def _best(
         self, studio: Studio, item: Item, place: int, crop: np.ndarray
     ) -> tuple[np.ndarray, Seen] | None:
         """The try in which the likest to the subject is seen, and where."""
         name, best = list(item.data["nouns"])[place], None
-        for picture in self._draw(studio.backbone, item, name, crop):
+        drawn = self._draw(studio.backbone, item, name, crop) if self.tries else [crop]
+        for picture in drawn:
             for seen in studio.finder.seen(picture, item, place):
                 if best is None or seen.similarity > best[1].similarity:
                     best = picture, seen
         return best
 
     def _draw(
-        self, backbone: Backbone, item: Item, name: str, crop: np.ndarray
+        self, backbone: Backbone | None, item: Item, name: str, crop: np.ndarray
     ) -> Sequence[np.ndarray]:
         """All tries together; each has its own noise, however many there are."""
+        assert backbone is not None
         limits = backbone.limits
         width, height = self.size or next(iter(limits.sizes), DEFAULT_SIZE)
         subject = limits.subject_words.replace("{index}", "1")
