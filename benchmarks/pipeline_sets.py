@@ -5,10 +5,11 @@
 
 All arms start as a toon checkpoint that was made to forget its references (fine-tuned on scenes
 with those of others), and learn from as many pictures each. ``truth``: the world's own references.
-``pipeline``: `recipes/data/synthesize_toons.toml`, whose references a single-subject model drew.
-``unfiltered``: the same before its last filter. ``crops``: what was cut out, not drawn again.
-``paired``: `personae data pair` on drawn albums, references from other clips, beside
-``paired-truth``, the same pictures with the world's references; both with the world's captions.
+``pipeline-cut``: `recipes/data/synthesize_toons.toml`, whose references a single-subject model
+drew. ``pipeline``: the same, references not cut out. ``unfiltered``: that before its last filter.
+``crops``: what was cut out, not drawn again. ``paired-cut``: `personae data pair --cut` on drawn
+albums, references from other clips, ``paired``: as they stand there, ``paired-truth``: the same
+pictures with the world's references; all with the world's captions.
 Then half of the pictures with the world's references are spoiled in five known ways (`FAULTS`);
 ``spoiled`` is learned from as it is, ``filtered`` after all filters with their measured thresholds,
 ``without-...`` after all but one. The examiner, which nothing
@@ -36,6 +37,7 @@ from personae.config import apply_settings, build_config, read_toml
 from personae.data.pair import PairTask, make_pairs
 from personae.data.pipeline.alike import Alike
 from personae.data.pipeline.duplicates import Unlike
+from personae.data.pipeline.finders import cut_head
 from personae.data.pipeline.items import Item
 from personae.data.pipeline.looks import perceptual_hash
 from personae.data.pipeline.pairs import Pairs
@@ -46,11 +48,13 @@ from personae.diffusion.load import load_backbone
 from personae.diffusion.lora import load_lora
 from personae.evaluation.compare import compare_runs
 from personae.generation import Drawing, generate
+from personae.subjects.box import Box
 from personae.subjects.manifest import read_scenes
 from personae.subjects.picture import read_picture
 from personae.toons import scene, toon, write_clips
 from personae.training.finetune import finetune
 from personae.training.recipe import Recipe
+from personae.vision.segmenters import GrabCut
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SET = RECIPES / "data" / "synthesize_toons.toml"
@@ -60,8 +64,8 @@ FORGET_SEED = 60_000_000
 FAULTS = ("stranger", "exchanged", "copied", "blurred", "duplicate")
 TWO = ("attribute", "background", "action", "position", "complex")  # tasks with two subjects
 SHARE = 0.1  # of the source, for each fault
-CLEAN = ("truth", "pipeline", "unfiltered", "crops")
-PAIRED = ("paired-truth", "paired")
+CLEAN = ("truth", "pipeline-cut", "pipeline", "unfiltered", "crops")
+PAIRED = ("paired-truth", "paired-cut", "paired")
 FILTERS = ("same", "different", "copies", "sharpness", "duplicates")
 MEASURED = Alike(eyes="toons")  # with the thresholds of docs/numbers.md
 SPOILED = ("spoiled", "filtered", *(f"without-{name}" for name in FILTERS))
@@ -79,7 +83,8 @@ def drawn_set(out: Path, choice: argparse.Namespace) -> list[Item]:
     """The recipe's items before its last filter; absolute paths, as another pipeline's source."""
     settings = [f"count={choice.plans}", f"world.start={FIRST_SEED}"]
     recipe = replace(read_synthesis(SET, settings), tasks=dict.fromkeys(TWO, 1.0))
-    wide = replace(recipe, alike=replace(recipe.alike, same=-1.0, different=1.0, least_sharp=0.0,
+    framed = replace(recipe.redrawn, cut_reference=False)
+    wide = replace(recipe, redrawn=framed, alike=replace(recipe.alike, same=-1.0, different=1.0, least_sharp=0.0,
                                          least_px=0.0, most_copied=2.0))  # fmt: skip
     account = synthesize(wide, out / "set", workers=make_workers(choice.workers))
     print(json.dumps(account.as_json(), indent=1))
@@ -207,7 +212,9 @@ def sets(out: Path, choice: argparse.Namespace) -> dict[str, list[Item]]:
     for name in SPOILED[1:]:
         without = None if name == "filtered" else name.removeprefix("without-")
         found[name] = _through(dirty, filters(without, MEASURED), out / f"sets-{name}", choice)
-    found |= dict.fromkeys(PAIRED, paired_items(out, choice))
+    found["pipeline-cut"] = cut_references(found["pipeline"], out)
+    paired = paired_items(out, choice)
+    found |= {"paired": paired, "paired-truth": paired, "paired-cut": cut_references(paired, out)}
     tell_faults(dirty, found)
     size = min(map(len, found.values()))
     rng = np.random.default_rng(0)
@@ -234,6 +241,31 @@ def paired_items(out: Path, choice: argparse.Namespace) -> list[Item]:
         replace(item, files={key: str(task.out / path) for key, path in item.files.items()})
         for item in account.items()
     ]
+
+
+def cut_references(items: Sequence[Item], out: Path) -> list[Item]:
+    """The same, the face in the middle of each reference cut out; without those where none is."""
+    cutter, folder, made = GrabCut(), make_folder(out.resolve() / "cut"), []
+    for item in items:
+        files, whole = dict(item.files), True
+        for number, one in enumerate(item.data["people"]):
+            key = f"reference-{one['name']}" if "name" in one else f"reference-{number}-0"
+            picture = read_picture(Path(files[key]))
+            shown = one["shown"] if "name" in one else one["shown"][0]
+            told = shown if isinstance(shown[0], list) else [shown]
+            middle = Box(0, 0, picture.shape[1], picture.shape[0]).center
+            boxes = sorted((Box(*box) for box in told), key=lambda box: _apart(box, middle))
+            crop = cut_head(cutter, picture, boxes[0], boxes[1:])
+            whole = whole and crop is not None
+            if crop is not None:
+                files[key] = str(folder / f"{item.id.replace('/', '-')}-{number}.png")
+                Image.fromarray(crop).save(files[key])
+        made += [replace(item, files=files)] if whole else []
+    return made
+
+
+def _apart(box: Box, point: tuple[float, float]) -> float:
+    return float(np.hypot(*np.subtract(box.center, point)))
 
 
 def paired_line(name: str, item: Item, root: Path) -> dict:

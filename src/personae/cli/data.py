@@ -83,6 +83,9 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     strangers: Annotated[
         int, typer.Option("--strangers", min=0, help="People of a target without other pictures.")
     ] = 0,
+    cut: Annotated[
+        bool, typer.Option("--cut", help="References are cut out, before plain gray.")
+    ] = False,
     least_px: Annotated[float | None, typer.Option("--least-px", help="Of a face.")] = None,
     least_sharp: Annotated[
         float | None, typer.Option("--least-sharp", help="Of a face at 64 pixels.")
@@ -133,6 +136,7 @@ def pair(  # noqa: PLR0913, PLR0917 - a command's flags are its face
             most_copied=most_copied,
             references=references,
             strangers=strangers,
+            cut=cut,
         ),
         unlike=Unlike(apart=unlike) if unlike else None,
         distinct=None if distinct is None else Distinct(most=distinct),

@@ -176,6 +176,20 @@ def test_somebody_without_another_picture_may_stay_if_asked_for(tmp_path: Path) 
     assert len(json.loads(line)["references"]) == 2
 
 
+def test_references_are_cut_out_if_asked_for(clips: Path, tmp_path: Path) -> None:
+    eyes = {"faces": Faces(eyes="toons"), "pairs": Pairs(eyes="toons", cut=True)}
+    account = make_pairs(PairTask(clips=clips, out=tmp_path, **eyes))
+    plain, inside = [], 0
+    for item in account.items():
+        for person, one in enumerate(item.data["people"]):
+            picture = read_picture(tmp_path / item.files[f"reference-{person}-0"])
+            plain.append((picture == np.array((210, 215, 220))).all(-1).mean())
+            (box,) = one["shown"][0]
+            middle = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+            inside += bool(np.abs(middle / picture.shape[0] - 0.5).max() < 0.1)
+    assert len(plain) > 8 and np.mean(plain) > 0.3 and inside == len(plain)
+
+
 def test_bad_clips_are_told_and_lose_no_other(clips: Path, tmp_path: Path) -> None:
     home = tmp_path / "clips"
     shutil.copytree(clips / "album-000", home / "a lbum")

@@ -25,6 +25,7 @@ from personae.data.pipeline.step import Files
 from personae.data.synthesize import SynthesisRecipe, read_synthesis, synthesis_steps, synthesize
 from personae.errors import DataError, RequestError
 from personae.subjects.box import Box
+from personae.subjects.picture import read_picture
 from personae.toons import portrait, scene, toon
 
 RECIPE = Path(__file__).parents[3] / "recipes" / "data" / "synthesize_toons.toml"
@@ -127,7 +128,7 @@ class Faithful(Redrawn):
     other: bool = False
 
     def build(self):
-        return Studio(None, FaceFinder(face_eyes("toons")))
+        return Studio(None, FaceFinder(face_eyes("toons"), True, self.cut_reference))
 
     def _draw(self, backbone, item, name, crop):
         told = item.data["world"]
@@ -178,6 +179,19 @@ def test_references_that_repeat_their_target_are_dropped(tmp_path: Path) -> None
     ).steps[-1]
     assert made.num_in >= 3 and made.num_out == 0
     assert made.dropped["a reference is a copy"] == made.num_in
+
+
+def test_references_that_are_cut_out_tell_where_their_face_is(tmp_path: Path) -> None:
+    source = list(plans(WorldPlanner(look_alikes=0.0), 4, {"background": 1.0}))
+    made = run_pipeline(source, steps(cut_reference=True)[:4], tmp_path)
+    items, eyes = list(made.items()), face_eyes("toons")
+    assert len(items) >= 3
+    for item in items:
+        for one in item.data["people"]:
+            picture = read_picture(tmp_path / item.files[f"reference-{one['name']}"])
+            assert (picture == np.array((210, 215, 220))).all(-1).mean() > 0.2
+            (face,) = look(eyes, picture, 1)
+            assert face.box.iou(Box(*one["shown"])) > 0.6
 
 
 def test_without_tries_the_cut_outs_are_the_references(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,7 +19,7 @@ from personae.subjects.box import Box
 from personae.vision.faces import FaceEyes
 from personae.vision.segmenters import GrabCut
 
-__all__ = ["FaceFinder", "Finder", "Seen", "ThingFinder"]
+__all__ = ["FaceFinder", "Finder", "Seen", "ThingFinder", "cut_head", "portrait_region"]
 
 _PLAIN = (210, 215, 220)
 # In widths and heights of a face's box: how far head and body reach at most, what is face for sure,
@@ -55,10 +57,15 @@ class Finder(Protocol):
 
 @dataclass(eq=False)
 class FaceFinder:
-    """People, by their faces; ``cut``: before plain gray, else as they stand in the picture."""
+    """People, by their faces.
+
+    ``cut``: what a model is shown is before plain gray, else as it stands in the picture;
+    ``cut_reference``: so is what becomes of it, the reference.
+    """
 
     eyes: FaceEyes
     cut: bool = True
+    cut_reference: bool = False
     cutter: GrabCut = field(default_factory=GrabCut)
 
     def crop(self, item: Item, files: Files, place: int) -> np.ndarray | None:
@@ -71,10 +78,7 @@ class FaceFinder:
         """Head and shoulders of one face, without the others."""
         if not self.cut:
             return head_crop(picture, box, others)
-        mask = self.cutter.segment(picture, _likely(picture.shape[:2], box, others))
-        if not mask.any():
-            return None
-        return _square(_on_plain(picture, mask), box, max(int(_PORTRAIT * _side(box)), 16))
+        return cut_head(self.cutter, picture, box, others)
 
     def seen(self, picture: np.ndarray, item: Item, place: int) -> list[Seen]:
         """See `Finder`: every face; ``shown`` is where it is in the reference."""
@@ -83,7 +87,10 @@ class FaceFinder:
         def seen(face: Face) -> Seen:
             own = torch.from_numpy(face.descriptor)[None]
             similarity = float(self.eyes.embedder.similarity(wanted, own)[0, 0])
-            region = head_region((picture.shape[0], picture.shape[1]), face.box, [])
+            if self.cut_reference:
+                region: Box | None = portrait_region(face.box)
+            else:
+                region = head_region((picture.shape[0], picture.shape[1]), face.box, [])
             shown = None if region is None else box_within(face.box, region)
             return Seen(similarity, face.box, {**face.as_json(), "shown": shown})
 
@@ -91,6 +98,8 @@ class FaceFinder:
 
     def reference(self, picture: np.ndarray, seen: Seen) -> np.ndarray | None:
         """See `Finder`: head and shoulders again."""
+        if self.cut_reference:
+            return cut_head(self.cutter, picture, seen.box, [])
         return head_crop(picture, seen.box, [])
 
 
@@ -108,7 +117,8 @@ class ThingFinder:
         name = list(item.data["nouns"])[place]
         mask = files.picture(item, f"mask-{name}")[..., 0] > 127
         shown = _on_plain(picture, mask) if self.cut else picture
-        return _square(shown, box, max(int(_ROOM * _side(box)), 16)) if mask.any() else None
+        region = _around(box, max(int(_ROOM * _side(box)), 16))
+        return _square(shown, region) if mask.any() else None
 
     def seen(self, picture: np.ndarray, item: Item, place: int) -> list[Seen]:
         """See `Finder`: what answers to the subject's noun."""
@@ -128,6 +138,29 @@ class ThingFinder:
         return picture
 
 
+def cut_head(
+    cutter: GrabCut, picture: np.ndarray, box: Box, others: Sequence[Box]
+) -> np.ndarray | None:
+    """The `portrait_region` of a face, (s, s, 3) uint8, what is not theirs made plain gray.
+
+    None where nothing of the picture (H, W, 3) uint8 seems to be theirs; ``others`` are the boxes
+    of other faces.
+    """
+    mask = cutter.segment(picture, _likely(picture.shape[:2], box, others))
+    return _square(_on_plain(picture, mask), portrait_region(box)) if mask.any() else None
+
+
+def portrait_region(box: Box) -> Box:
+    """The square of head and shoulders around a face's box; it may leave the picture."""
+    return _around(box, max(int(_PORTRAIT * _side(box)), 16))
+
+
+def _around(box: Box, side: int) -> Box:
+    # Beyond the left and the top a picture goes on as plain as beyond the others: floor, not int.
+    left, top = (math.floor(middle - side / 2) for middle in box.center)
+    return Box(left, top, left + side, top + side)
+
+
 def _side(box: Box) -> float:
     return max(box.width, box.height)
 
@@ -136,16 +169,17 @@ def _on_plain(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask[..., None], picture, np.array(_PLAIN, np.uint8))
 
 
-def _square(plain: np.ndarray, box: Box, side: int) -> np.ndarray:
-    """The square around a box's middle, (s, s, 3) uint8, plain where it leaves the picture."""
+def _square(plain: np.ndarray, region: Box) -> np.ndarray:
+    """What is in a region, (s, s, 3) uint8, plain where it leaves the picture."""
+    side = int(region.width)
     canvas = np.empty((plain.shape[0] + 2 * side, plain.shape[1] + 2 * side, 3), np.uint8)
     canvas[:] = _PLAIN
     canvas[side:-side, side:-side] = plain
-    left, top = (int(middle + side - side / 2) for middle in box.center)
+    left, top = int(region.left) + side, int(region.top) + side
     return np.ascontiguousarray(canvas[top : top + side, left : left + side])
 
 
-def _likely(shape: tuple[int, int], box: Box, others: list[Box]) -> np.ndarray:
+def _likely(shape: tuple[int, int], box: Box, others: Sequence[Box]) -> np.ndarray:
     """How likely each place (H, W) is of whose face this is: face, hair and hat, and what hangs on.
 
     Where another face is nearer, nothing is theirs.

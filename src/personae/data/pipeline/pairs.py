@@ -18,6 +18,7 @@ import torch
 
 from personae.data.pipeline.copied import copied
 from personae.data.pipeline.crops import box_within, cut_out, head_region
+from personae.data.pipeline.finders import cut_head, portrait_region
 from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.looks import hash_distance, perceptual_hash
 from personae.data.pipeline.people import Face, descriptors_of, face_eyes, faces_of
@@ -26,6 +27,7 @@ from personae.data.pipeline.step import Files
 from personae.data.pipeline.thresholds import Thresholds, thresholds
 from personae.subjects.box import Box
 from personae.vision.faces import FaceEmbedder
+from personae.vision.segmenters import GrabCut
 
 __all__ = ["Pairs"]
 
@@ -71,6 +73,7 @@ class Pairs:
         different: and at most so similar to every other person of the query; those must be so
             different among themselves too.
         references: at most so many for each person.
+        cut: references are cut out, before plain gray.
         strangers: so many people of a query may be without another picture; nothing is said of them
             in what is learned from, so a model learns that somebody else may be there too.
         most_copied: a reference whose face correlates so much with that in the target (`copied`)
@@ -84,6 +87,7 @@ class Pairs:
     different: float | None = None
     references: int = 3
     strangers: int = 0
+    cut: bool = False
     most_copied: float | None = None
     name: str = "pairs"
 
@@ -111,7 +115,7 @@ class Pairs:
 
     def work(self, state: FaceEmbedder, items: Sequence[Item], files: Files) -> Made:
         """See `Step`; ``items`` are the frames of an album."""
-        album = _Album(state, items, files)
+        album = _Album(state, items, files, GrabCut() if self.cut else None)
         made: list[Item] = []
         lost: list[Lost] = []
         for number, item in enumerate(items):
@@ -178,7 +182,7 @@ class Pairs:
         ):
             # The slowest test comes last, and only until there are enough.
             same = album.copied(person, seen)
-            if same < most_copied:
+            if same < most_copied and album.crop_of(seen) is not None:
                 chosen.append(_Found(seen, own, bits, same))
             if len(chosen) == self.references:
                 break
@@ -187,7 +191,7 @@ class Pairs:
     def _example(self, album: _Album, item: Item, recalled: Mapping[int, Sequence[_Found]]) -> Item:
         files, people = {"image": item.files["image"]}, []
         for person, (seat, found) in enumerate(recalled.items()):
-            crops = [album.crop_of(one.seen) for one in found]
+            crops = [crop for one in found if (crop := album.crop_of(one.seen)) is not None]
             for place, (crop, _) in enumerate(crops):
                 path = album.files.save(f"{item.id}/{person}-{place}", crop)
                 files[f"reference-{person}-{place}"] = path
@@ -213,6 +217,7 @@ class _Album:
     embedder: FaceEmbedder
     items: Sequence[Item]
     files: Files
+    cutter: GrabCut | None = None
     people: list[list[_Seen]] = field(init=False)
     seen: list[_Seen] = field(init=False)
 
@@ -252,10 +257,22 @@ class _Album:
         pictures = [self._picture(seen.frame) for seen in (first, second)]
         return copied(pictures[0], first.face.box, pictures[1], second.face.box)
 
-    def crop_of(self, seen: _Seen) -> tuple[np.ndarray, list[list[float]]]:
-        """Head and shoulders, and every face that was found in there, a part of one too."""
+    def crop_of(self, seen: _Seen) -> tuple[np.ndarray, list[list[float]]] | None:
+        """Head and shoulders, and every face that was found in there, a part of one too.
+
+        None where it was to be cut out and nothing of the picture seems to be theirs.
+        """
         region = self.look(seen).region
         assert region is not None
+        if self.cutter is not None:
+            return self._cut(self.cutter, seen)
         faces = (box_within(one.face.box, region) for one in self.people[seen.frame])
         crop = cut_out(self._picture(seen.frame), region)
         return crop, [box for box in faces if box is not None]
+
+    def _cut(self, cutter: GrabCut, seen: _Seen) -> tuple[np.ndarray, list[list[float]]] | None:
+        box = seen.face.box
+        others = [one.face.box for one in self.people[seen.frame] if one is not seen]
+        crop = cut_head(cutter, self._picture(seen.frame), box, others)
+        shown = box_within(box, portrait_region(box))
+        return None if crop is None or shown is None else (crop, [shown])

@@ -56,6 +56,7 @@ class Redrawn:
         words: the prompt, with ``{subject}`` and ``{place}``, which are the plan's words for the
             subject alone: pose and place.
         cut: cut the subject out of its crop first, before plain gray.
+        cut_reference: so is the reference that was drawn again (people; things keep their place).
         seed: of all noise.
         device: where the model computes.
     """
@@ -71,6 +72,7 @@ class Redrawn:
     reference_guidance: float | None = None
     words: str = "{subject} {place}"
     cut: bool = True
+    cut_reference: bool = False
     seed: int = 0
     device: str = "auto"
     name: str = "redrawn"
@@ -97,7 +99,7 @@ class Redrawn:
         backbone = self._model() if self.tries else None
         if self.things is not None:
             return Studio(backbone, ThingFinder(self.things.build(), self.cut))
-        return Studio(backbone, FaceFinder(face_eyes(self.eyes), self.cut))
+        return Studio(backbone, FaceFinder(face_eyes(self.eyes), self.cut, self.cut_reference))
 
     def _model(self) -> Backbone:
         backbone = load_backbone(self.model, device=choose_device(self.device))
