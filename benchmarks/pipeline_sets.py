@@ -84,8 +84,9 @@ def drawn_set(out: Path, choice: argparse.Namespace) -> list[Item]:
     settings = [f"count={choice.plans}", f"world.start={FIRST_SEED}"]
     recipe = replace(read_synthesis(SET, settings), tasks=dict.fromkeys(TWO, 1.0))
     framed = replace(recipe.redrawn, cut_reference=False)
-    wide = replace(recipe, redrawn=framed, alike=replace(recipe.alike, same=-1.0, different=1.0, least_sharp=0.0,
-                                         least_px=0.0, most_copied=2.0))  # fmt: skip
+    easy = {"same": -1.0, "different": 1.0, "least_sharp": 0.0, "least_px": 0.0}
+    alike = replace(recipe.alike, **easy, most_copied=2.0)
+    wide = replace(recipe, redrawn=framed, alike=alike)
     account = synthesize(wide, out / "set", workers=make_workers(choice.workers))
     print(json.dumps(account.as_json(), indent=1))
     root = (out / "set").resolve()
