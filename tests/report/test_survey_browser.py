@@ -93,7 +93,9 @@ def test_a_sheet_is_answered_on_a_phone_and_comes_back(browser, survey, tmp_path
         assert browser.js("[...document.images].every((i) => !i.src || i.naturalWidth > 0)")
         give(browser, says(question))
         if number == 3:
-            # The phone is switched off and on: nothing is lost.
+            # The phone is switched off and on: nothing is lost. The browser keeps what it was told
+            # a moment later, in another process.
+            browser.js("new Promise((done) => setTimeout(done, 500))")
             browser.open(f"{survey[2]}#rater=1", **PHONE)
             assert browser.js("document.getElementById('begin').textContent").startswith("Go on")
             touch(browser, "#begin")

@@ -54,7 +54,7 @@ def cell_text(cell: Cell | None) -> str:
     """A cell in one line.
 
     >>> cell_text(Cell(0.5, (0.25, 0.75), 12, 3)), cell_text(Cell(None, None, 0, 15, "no judge"))
-    ('0.5 [0.25, 0.75] 12 (3)', '- 0 (15)')
+    ('0.500 [0.250, 0.750] 12 (3)', '- 0 (15)')
     """
     if cell is None:
         return ""
