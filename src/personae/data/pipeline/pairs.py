@@ -191,7 +191,7 @@ class Pairs:
     def _example(self, album: _Album, item: Item, recalled: Mapping[int, Sequence[_Found]]) -> Item:
         files, people = {"image": item.files["image"]}, []
         for person, (seat, found) in enumerate(recalled.items()):
-            crops = [crop for one in found if (crop := album.crop_of(one.seen)) is not None]
+            crops = [one for one in (album.crop_of(held.seen) for held in found) if one is not None]
             for place, (crop, _) in enumerate(crops):
                 path = album.files.save(f"{item.id}/{person}-{place}", crop)
                 files[f"reference-{person}-{place}"] = path
