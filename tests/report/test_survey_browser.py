@@ -95,7 +95,7 @@ def test_a_sheet_is_answered_on_a_phone_and_comes_back(browser, survey, tmp_path
         if number == 3:
             # The phone is switched off and on: nothing is lost. The browser keeps what it was told
             # a moment later, in another process.
-            browser.js("new Promise((done) => setTimeout(done, 500))")
+            browser.js("new Promise((done) => setTimeout(done, 3000))")
             browser.open(f"{survey[2]}#rater=1", **PHONE)
             assert browser.js("document.getElementById('begin').textContent").startswith("Go on")
             touch(browser, "#begin")
