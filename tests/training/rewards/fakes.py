@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -53,11 +53,13 @@ class Brightness:
 
 
 class Moody(Brightness):
-    """Does what the prompt says: raise, complain, leave, hang."""
+    """Does what the prompt says: raise, complain, leave, hang until all or it are freed."""
 
-    def __init__(self, release: threading.Event, begun: threading.Semaphore) -> None:
+    def __init__(
+        self, release: threading.Event, begun: threading.Semaphore, freed: Collection[str]
+    ) -> None:
         super().__init__()
-        self.release, self.begun = release, begun
+        self.release, self.begun, self.freed = release, begun, freed
 
     def __call__(self, pictures: torch.Tensor, asked: Sequence[Asked]) -> Rewards:
         prompt = asked[0].prompt
@@ -67,7 +69,9 @@ class Moody(Brightness):
             raise DataError("this reference is of no use")
         if prompt == "leave":
             raise SystemExit(3)
-        if prompt == "hang":
+        if prompt.startswith("hang"):
             self.begun.release()
-            self.release.wait(20)
+            for _ in range(2000):
+                if self.release.wait(0.01) or prompt in self.freed:
+                    break
         return super().__call__(pictures, asked)

@@ -22,6 +22,7 @@ class Mood:
 
     def __init__(self, timeout_seconds: float, max_waiting: int = 8) -> None:
         self.release, self.begun = threading.Event(), threading.Semaphore(0)
+        self.freed: set[str] = set()
         self.materials = threading.Event()  # without them nothing more is built
         self.materials.set()
         self.built = 0
@@ -32,7 +33,7 @@ class Mood:
     def build(self, device: torch.device) -> Moody:
         self.materials.wait()
         self.built += 1
-        return Moody(self.release, self.begun)
+        return Moody(self.release, self.begun, self.freed)
 
     def ask(self, prompt: str = "") -> tuple[int, dict[str, object]]:
         return ask(self.url, json_body([51], prompts=prompt))
@@ -81,10 +82,24 @@ def test_a_reward_that_hangs_is_replaced(mood: Callable[..., Mood]) -> None:
     status, told = one.ask()
     assert (status, told["error"]) == (503, "no worker is left: all are over time; try again later")
     assert ask(one.url, path="/v1/health")[0] == 503
-    one.release.set()
-    eventually(lambda: one.ask()[0] == 200)
-    eventually(lambda: ask(one.url, path="/v1/health")[1]["stuck"] == 0)
+    one.release.set()  # whose place was taken go; the last one stays, and nothing is built
+    eventually(lambda: ask(one.url, path="/v1/health")[1].get("stuck") == 0)
+    assert one.ask()[0] == 200
     assert one.built == 3
+
+
+def test_the_last_one_is_replaced_when_another_comes_back(mood: Callable[..., Mood]) -> None:
+    one = mood(0.8)
+    assert [one.ask(f"hang {key}")[0] for key in "abc"] == [504, 504, 504]
+    assert one.ask()[0] == 503
+    one.freed.add("hang a")
+    eventually(lambda: one.ask()[0] == 200)
+    assert one.built == 4
+    one.release.set()
+    eventually(lambda: ask(one.url, path="/v1/health")[1].get("stuck") == 0)
+    assert ask(one.url, path="/v1/health")[1]["workers"] == 1
+    assert one.ask()[0] == 200
+    assert one.built == 4
 
 
 def test_a_queue_that_is_full(mood: Callable[..., Mood]) -> None:
