@@ -108,11 +108,16 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url="about:blank")
+        # Away from the old page first: or else the same address again is but a jump within it.
+        self._go("about:blank")
         self.events.clear()
+        self._go(address)
+
+    def _go(self, address: str) -> None:
         self.call("Page.navigate", url=address)
+        kind = address.partition(":")[0] + ":"
         deadline = time.monotonic() + 60
-        while self.js("document.readyState + location.href.slice(0, 5)") != "completefile:":
+        while self.js("document.readyState + location.protocol") != f"complete{kind}":
             assert time.monotonic() < deadline, f"{address} did not load"
             time.sleep(0.02)
 
