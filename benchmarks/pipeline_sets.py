@@ -12,9 +12,11 @@ albums, references from other clips, ``paired``: as they stand there, ``paired-t
 pictures with the world's references; all with the world's captions.
 Then half of the pictures with the world's references are spoiled in five known ways (`FAULTS`);
 ``spoiled`` is learned from as it is, ``filtered`` after all filters with their measured thresholds,
-``without-...`` after all but one. The examiner, which nothing
-was trained on, looks at what each draws of unseen toons. Resumes; ``--part I/N`` does every N-th
-arm (one process a core), ``--table`` only reads what is there.
+``without-...`` after all but one. Then each fault alone, in half of the pictures and in every
+reference of them: ``half-FAULT`` is what is learned from without its filter, ``sound-half`` what a
+filter that finds them all would leave, ``sound`` the same pictures before. The examiner, which
+nothing was trained on, looks at what each draws of unseen toons. Resumes; ``--part I/N`` does every
+N-th arm (one process a core), ``--table`` only reads what is there.
 """
 
 from __future__ import annotations
@@ -69,6 +71,8 @@ PAIRED = ("paired-truth", "paired-cut", "paired")
 FILTERS = ("same", "different", "copies", "sharpness", "duplicates")
 MEASURED = Alike(eyes="toons")  # with the thresholds of docs/numbers.md
 SPOILED = ("spoiled", "filtered", *(f"without-{name}" for name in FILTERS))
+HALVES = ("sound", "sound-half", *(f"half-{fault}" for fault in FAULTS))
+ARMS = ["forgetful", *CLEAN, *PAIRED, *SPOILED, *HALVES]
 METRICS = (
     "presence",
     "strict_id_similarity",
@@ -128,30 +132,35 @@ def spoiled(items: Sequence[Item], out: Path) -> Iterator[Item]:
             yield made
 
 
-def _spoil(item: Item, fault: str, other: Item, eyes, out: Path) -> Item | None:
-    """Another item with the fault; None where it has none, or cannot have it."""
+def _spoil(
+    item: Item, fault: str, other: Item, eyes, out: Path, *, everyone: bool = False
+) -> Item | None:
+    """Another item with the fault, in one of its people or in all; None where it cannot have it."""
     people, files = [dict(one) for one in item.data["people"]], dict(item.files)
-    name = people[0]["name"]
     data = {**item.data, "fault": fault}
+    places = range(len(people) if everyone else 1)
     if fault == "stranger":
-        theirs = other.data["people"][0]
-        people[0] = {**theirs, "name": name}
-        files[f"reference-{name}"] = other.files[f"reference-{theirs['name']}"]
+        for place in places:
+            name, theirs = people[place]["name"], other.data["people"][place]
+            people[place] = {**theirs, "name": name}
+            files[f"reference-{name}"] = other.files[f"reference-{theirs['name']}"]
     elif fault == "exchanged":
-        second = people[1]["name"]
+        name, second = people[0]["name"], people[1]["name"]
         people[0], people[1] = {**people[1], "name": name}, {**people[0], "name": second}
         keys = (f"reference-{name}", f"reference-{second}")
         files[keys[0]], files[keys[1]] = files[keys[1]], files[keys[0]]
     elif fault in {"copied", "blurred"}:
         kind = "crop" if fault == "copied" else "reference"
-        picture = Image.fromarray(read_picture(Path(files[f"{kind}-{name}"])))
-        if fault == "blurred":
-            picture = picture.filter(ImageFilter.GaussianBlur(picture.width / 64))
-        told = _looked(eyes, picture, out / f"{item.id}-{fault}.png")
-        if told is None:
-            return None
-        people[0] = {**told, "name": name}
-        files[f"reference-{name}"] = str((out / f"{item.id}-{fault}.png").resolve())
+        for place in places:
+            name, path = people[place]["name"], out / f"{item.id}-{fault}-{place}.png"
+            picture = Image.fromarray(read_picture(Path(files[f"{kind}-{name}"])))
+            if fault == "blurred":
+                picture = picture.filter(ImageFilter.GaussianBlur(picture.width / 64))
+            told = _looked(eyes, picture, path)
+            if told is None:
+                return None
+            people[place] = {**told, "name": name}
+            files[f"reference-{name}"] = str(path.resolve())
     elif fault == "duplicate":
         picture = _again(read_picture(Path(files["image"])))
         path = out / f"{item.id}-again.png"
@@ -162,6 +171,28 @@ def _spoil(item: Item, fault: str, other: Item, eyes, out: Path) -> Item | None:
     else:
         return None
     return replace(item, files=files, data={**data, "people": people})
+
+
+def halves(items: Sequence[Item], out: Path, size: int) -> dict[str, list[Item]]:
+    """The same pictures sound, half of them, and with each fault in the other half."""
+    eyes = face_eyes("toons")
+    make_folder(out)
+    spoilt: dict[str, list[Item]] = {fault: [] for fault in FAULTS}
+    sound: list[Item] = []
+    for number, item in enumerate(items):
+        other = items[number - 1]
+        made = {f: _spoil(item, f, other, eyes, out, everyone=True) for f in FAULTS}
+        if all(made.values()):  # the same pictures for each fault
+            sound.append(item)
+            for fault, one in made.items():
+                spoilt[fault] += [one] if one else []
+    sound = sound[:size]
+    half = size // 2
+    found = {"sound": sound, "sound-half": sound[:half]}
+    for fault, held in spoilt.items():
+        again = held[:half] if fault == "duplicate" else held[half:size]
+        found[f"half-{fault}"] = sound[:half] + again
+    return found
 
 
 def _looked(eyes, picture: Image.Image, path: Path) -> dict | None:
@@ -219,8 +250,9 @@ def sets(out: Path, choice: argparse.Namespace) -> dict[str, list[Item]]:
     tell_faults(dirty, found)
     size = min(map(len, found.values()))
     rng = np.random.default_rng(0)
-    return {name: [held[k] for k in sorted(rng.permutation(len(held))[:size])]
-            for name, held in found.items()}  # fmt: skip
+    chosen = {name: [held[k] for k in sorted(rng.permutation(len(held))[:size])]
+              for name, held in found.items()}  # fmt: skip
+    return {**chosen, **halves(true_items(items, out), out / "halves", size)}
 
 
 def paired_items(out: Path, choice: argparse.Namespace) -> list[Item]:
@@ -412,7 +444,7 @@ def print_table(out: Path, arms: Sequence[str]) -> None:
         rows = read_json(out / "arms" / name / "rows" / "summary.json")["metrics"]
         by = {row["metric"]: row for row in rows}
         print(line([name, *(cell(by.get(metric)) for metric in METRICS)]))
-    for against in ("truth", "paired-truth", "filtered"):
+    for against in ("truth", "paired-truth", "filtered", "sound-half"):
         if against not in held:
             continue
         print(f"\nPaired difference to {against}:\n{head('', *METRICS)}")
@@ -429,7 +461,7 @@ def main() -> None:
     parser.add_argument("--plans", type=int, default=480)
     parser.add_argument("--albums", type=int, default=24)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--arms", nargs="+", default=["forgetful", *CLEAN, *PAIRED, *SPOILED])
+    parser.add_argument("--arms", nargs="+", default=ARMS)
     parser.add_argument("--forget", type=int, default=1200)
     parser.add_argument("--forget-steps", type=int, default=800)
     parser.add_argument("--steps", type=int, default=800)

@@ -21,6 +21,7 @@ from personae.data.pipeline.located import subject_boxes
 from personae.data.pipeline.speaker import Speaker, Talker, picture_bytes
 from personae.data.pipeline.step import Files
 from personae.data.pipeline.telling import (
+    PARTS_ASKED,
     Telling,
     check_names,
     check_telling,
@@ -35,7 +36,8 @@ from personae.vision.language import Message
 __all__ = ["CannotAnswer", "CaptionAnswer", "Captioned", "caption_question"]
 
 _UNSHOWN = "the picture does not show who is where"
-_TASK = """\
+_TASK = (
+    """\
 You write the instruction for a picture, from which it could be made by somebody who has a photo of
 each subject. You are shown the picture, and told a task and the subjects: an id, a category, and
 the box [left, top, right, bottom] around it, as fractions of the picture; 0, 0 is the top left
@@ -45,17 +47,15 @@ category. Never say how a subject looks (color, breed, shape, material): the pho
 
 Answer with one JSON object and nothing else:
 - "caption": the sentence, on one line.
-- "place": the words of the sentence that say where it is.
-- "attributes": for task attribute or complex: of each id the words of the sentence that say what it
-  wears or holds; they stand after {id} and before the next subject named.
-- "actions": for task action or complex: likewise what it does.
-- "relation": for task position or complex: [id, words, id], where words is one of "left of",
-  "right of", "above", "below", "next to" and stands in the sentence between the two.
+"""
+    + PARTS_ASKED
+    + """\
 Leave out attributes, actions and relation where the task does not ask for them. An example:
 {"caption": "On a kitchen table, {a} lies left of {b}", "place": "on a kitchen table",
  "relation": ["a", "left of", "b"]}
 Where the picture does not show what the task asks for, answer {"cannot": "what is missing"}.
 """
+)
 
 
 class CaptionAnswer(Telling):

@@ -20,7 +20,13 @@ from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.plans import COUNTS
 from personae.data.pipeline.speaker import Speaker, Talker
 from personae.data.pipeline.step import Files
-from personae.data.pipeline.telling import Telling, check_telling, read_model, told_words
+from personae.data.pipeline.telling import (
+    PARTS_ASKED,
+    Telling,
+    check_telling,
+    read_model,
+    told_words,
+)
 from personae.errors import DataError, RequestError
 from personae.vision.language import Message
 
@@ -29,7 +35,8 @@ __all__ = ["PlanAnswer", "Planned", "check_plan", "plan_question"]
 _SALT = 0x11A9
 _MOST = 120
 
-_TASK = """\
+_TASK = (
+    """\
 You plan pictures for a data set. You are given a task and subjects: an id and a category each.
 Write one sentence that describes one picture in which all of the subjects are seen, whole, not
 hidden by each other, and nobody and nothing else of their kinds. Name each subject by its id in
@@ -37,12 +44,9 @@ braces, such as {a}, and never by its category.
 
 Answer with one JSON object and nothing else:
 - "prompt": the sentence, on one line.
-- "place": the words of the sentence that say where it is.
-- "attributes": for task attribute or complex: of each id the words of the sentence that say what it
-  wears or holds; they stand after {id} and before the next subject named.
-- "actions": for task action or complex: likewise what it does.
-- "relation": for task position or complex: [id, words, id], where words is one of "left of",
-  "right of", "above", "below", "next to" and stands in the sentence between the two.
+"""
+    + PARTS_ASKED
+    + """\
 - "looks": of each id its category with an article and its looks, so distinctive that nobody takes
   one for another: "a gray tabby cat with white paws". No clothes, no action, no place.
 - "alone": of each id words that end a sentence about it alone, with another pose, and a place that
@@ -53,6 +57,7 @@ Leave out attributes, actions and relation where the task does not ask for them.
  "looks": {"a": "a gray tabby cat with white paws", "b": "a red enamel teapot with a black lid"},
  "alone": {"a": "lying on its side in a meadow", "b": "seen from above on a stone step"}}
 """
+)
 
 
 class PlanAnswer(Telling):

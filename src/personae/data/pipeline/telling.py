@@ -12,7 +12,15 @@ from personae.errors import DataError
 from personae.metrics.position import RELATIONS
 from personae.vision.language.json_answers import read_json_object
 
-__all__ = ["NEEDS", "Telling", "check_names", "check_telling", "read_model", "told_words"]
+__all__ = [
+    "NEEDS",
+    "PARTS_ASKED",
+    "Telling",
+    "check_names",
+    "check_telling",
+    "read_model",
+    "told_words",
+]
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "attribute": ("attributes",),
@@ -24,6 +32,16 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "four": (),
 }
 """What a prompt of each task tells beside the place; complex: two of the three, whichever."""
+
+PARTS_ASKED = """\
+- "place": the words of the sentence that say where it is.
+- "attributes": for task attribute or complex: of each id the words of the sentence that say what it
+  wears or holds; they stand after {id} and before the next subject named.
+- "actions": for task action or complex: likewise what it does.
+- "relation": for task position or complex: [id, words, id], where words is one of "left of",
+  "right of", "above", "below", "next to" and stands in the sentence between the two.
+"""
+"""How a language model is asked for the fields of a `Telling`."""
 
 _PARTS = ("attributes", "actions", "relation")
 _COMPLEX = 2
