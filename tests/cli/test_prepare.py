@@ -13,6 +13,7 @@ from PIL import Image
 from personae import toons
 from personae.cli import main
 from personae.data import prepare as preparing
+from personae.errors import DataError
 from personae.subjects.manifest import read_cast
 from personae.subjects.mask import mask_iou
 from personae.subjects.picture import read_mask, read_picture
@@ -260,6 +261,28 @@ def test_doubtful_photos_are_kept_and_listed_with_their_reasons(
     assert references[2].mask is None
     sheet = np.asarray(Image.open(cast / "contact_sheet.png"))
     assert (sheet == (205, 25, 25)).all(axis=2).any(), "doubtful ones are framed in red"
+
+
+def test_what_a_detector_could_not_say_is_told_and_stays(
+    tmp_path: Path, cast: Path, capsys, monkeypatch
+) -> None:
+    """Not "no subject was found": nobody knows. A later call says so again."""
+    save(tmp_path / "photos" / "mug" / "00.png", thing(2, BIG)[0])
+
+    class Garbling:
+        name = "garbling"
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def detect(self, *_: object) -> list[object]:
+            raise DataError("the answer cannot be read: x<loc_1>")
+
+    monkeypatch.setattr("personae.data.segment.Florence2", Garbling)
+    for _ in range(2):
+        how = ("--detector=florence-2", "--segmenter=grabcut")
+        prepare(tmp_path / "photos", cast, *how)
+        told = words("".join(capsys.readouterr()))
+        assert "x<loc_1>" in told and "no subject was found" not in told
 
 
 def test_broken_and_foreign_files_are_told_and_nothing_else_is_lost(

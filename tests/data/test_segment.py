@@ -24,7 +24,7 @@ from personae.data.segment import (
     face_detector,
     person_middle,
 )
-from personae.errors import RequestError, WeightsError
+from personae.errors import DataError, RequestError, WeightsError
 from personae.subjects.box import Box
 from personae.subjects.mask import mask_iou
 from personae.vision.protocols import Detection
@@ -184,6 +184,18 @@ def test_words_find_boxes_and_their_number_is_kept(count) -> None:
     assert count == 0 or mask_iou(cut.mask, truth) > 0.85
 
 
+class _Mute:
+    name = "mute"
+
+    def detect(self, image, cast, nouns):
+        raise DataError("the answer cannot be read: x<loc_1>")
+
+
+def test_a_detector_that_cannot_be_understood_is_no_absence() -> None:
+    (cut,) = WordsCutter(_Mute(), GrabCut()).cut([PHOTOS[0][0]], [None], "red thing", [None])
+    assert cut.mask is None and cut.unread == "the answer cannot be read: x<loc_1>"
+
+
 def test_eyes_are_chosen_by_name(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("personae.data.segment.in_hub_cache", lambda source: False)
     assert build_cutter(EyesForCutting()).name == "guided+grabcut"
@@ -193,6 +205,8 @@ def test_eyes_are_chosen_by_name(monkeypatch, tmp_path) -> None:
             build_cutter(wrong)
     with pytest.raises(WeightsError, match="no Sam2Model"):
         build_cutter(EyesForCutting(segmenter=f"sam2:{tmp_path}"))
+    with pytest.raises(WeightsError, match="no Florence2ForConditionalGeneration"):
+        build_cutter(EyesForCutting(detector=f"florence-2:{tmp_path}"))
     with pytest.raises(RequestError, match="dlib or toons"):
         face_detector("none")
 

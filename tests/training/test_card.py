@@ -174,6 +174,7 @@ def test_the_best_weights_get_the_card_of_their_step(
         ("C:\\Users\\ann\\model", "model"),
         ("arcface:weights.onnx", "arcface:weights.onnx"),
         ("owlv2:/models/owl", "owlv2:owl"),
+        ("florence-2:/models/florence", "florence-2:florence"),
         ("examiner", "examiner"),
     ],
 )

@@ -41,7 +41,12 @@ ProtocolName = Annotated[
     str, typer.Option("--protocol", help="strict counts everything; official is the papers' own.")
 ]
 Faces = Annotated[str, typer.Option("--faces", help="dlib, or arcface:FILE (weights you own).")]
-Detector = Annotated[str, typer.Option("--detector", help="guided, owlv2[:PATH] ...")]
+Detector = Annotated[
+    str,
+    typer.Option(
+        "--detector", help="guided, owlv2[:PATH], grounding-dino[:PATH], florence-2[:PATH]."
+    ),
+]
 Embedder = Annotated[str, typer.Option("--embedder", help="efficientnet-lite0, dinov2[:PATH] ...")]
 Commercial = Annotated[
     bool, typer.Option("--commercial", help="Refuse weights that forbid commercial use.")

@@ -41,7 +41,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command's flags are its face
     detector: Annotated[
         str,
         typer.Option(
-            "--detector", help="auto, guided, owlv2[:PATH], grounding-dino[:PATH], given."
+            "--detector",
+            help="auto, guided, owlv2[:PATH], grounding-dino[:PATH], florence-2[:PATH], given.",
         ),
     ] = "auto",
     segmenter: Annotated[

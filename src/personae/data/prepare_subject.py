@@ -40,6 +40,7 @@ __all__ = ["Look", "Workshop", "prepared_subject"]
 Look = Image.Image
 # Names the way of preparing: to be changed with it, or subjects prepared the old way would be kept.
 _METHOD = "together-3"
+_UNREAD = "not read"
 # Photos teach each other what to cut: docs/numbers.md has the overlap of one, two, three, five.
 _ENOUGH_PHOTOS = 3
 
@@ -176,7 +177,8 @@ def _kept(before: PreparedSubject, out: Path, images: Sequence[np.ndarray]) -> l
     cuts = []
     for photo, image in zip(before.photos, images, strict=True):
         if photo.mask is None:
-            cuts.append(Cut(None, photo.by, photo.num_boxes))
+            unread = next((doubt.words for doubt in photo.doubts if doubt.kind == _UNREAD), None)
+            cuts.append(Cut(None, photo.by, photo.num_boxes, unread))
             continue
         path = out / photo.mask
         same = bytes_sha256(path.read_bytes()) == photo.mask_sha256
@@ -207,6 +209,9 @@ def _doubts(
         doubts_about(image, cut.mask, cut.num_boxes, faces, config)
         for image, cut, faces in zip(images, cuts, num_faces, strict=True)
     ]
+    for index, cut in enumerate(cuts):
+        if cut.unread is not None:
+            found[index] = [Doubt(_UNREAD, cut.unread)]
     for index, earlier in duplicates(images, config.alike).items():
         found[index].append(Doubt("near duplicate", f"nearly the same photo as {earlier:02d}"))
     for index, mean in unlike(appearances(images, masks, shop.embedder), config).items():

@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from personae.errors import RequestError
+from personae.errors import DataError, RequestError
 from personae.subjects.box import Box
 from personae.subjects.subject import Kind, Reference
-from personae.vision.detectors import GroundingDino, GuidedDetector, Owlv2
+from personae.vision.detectors import Florence2, GroundingDino, GuidedDetector, Owlv2
 from personae.vision.embedders import EfficientNetEmbedder
 from personae.vision.faces import DlibFaceDetector
 from personae.vision.protocols import FaceDetector, Segmenter, ThingDetector
@@ -62,11 +62,15 @@ class EyesForCutting:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """What was cut out of one photo: mask (H, W) bool or None, by which eyes, of how many boxes."""
+    """What was cut out of one photo: mask (H, W) bool or None, by which eyes, of how many boxes.
+
+    ``unread`` is why a detector could not say where the subject is, None where it could.
+    """
 
     mask: np.ndarray | None
     by: str
     num_boxes: int = 1
+    unread: str | None = None
 
 
 class Cutter(Protocol):
@@ -147,8 +151,8 @@ class TogetherCutter:
 class WordsCutter:
     """A detector that takes words finds the box, a segmenter cuts; each photo by itself.
 
-    Of several boxes the surest is cut, and their number is kept: MuDI's preparation asks for
-    exactly one.
+    Of several boxes the surest (of Florence-2's the first) is cut, and their number is kept: MuDI's
+    preparation asks for exactly one.
     """
 
     def __init__(self, detector: ThingDetector, segmenter: Segmenter) -> None:
@@ -169,7 +173,10 @@ class WordsCutter:
         ]
 
     def _cut(self, image: np.ndarray, noun: str) -> Cut:
-        boxes = self._detector.detect(image, {noun: [Reference(image)]}, {noun: noun})
+        try:
+            boxes = self._detector.detect(image, {noun: [Reference(image)]}, {noun: noun})
+        except DataError as error:
+            return Cut(None, self.name, 0, str(error))
         if not boxes:
             return Cut(None, self.name, 0)
         mask = self._segmenter.segment(image, boxes[0].box)
@@ -197,9 +204,12 @@ def build_cutter(eyes: EyesForCutting) -> Cutter:
     if detector == "grounding-dino":
         dino = GroundingDino(source, nms_iou=0.5) if source else GroundingDino(nms_iou=0.5)
         return WordsCutter(dino, segmenter)
+    if detector == "florence-2":
+        florence = Florence2(source, nms_iou=0.5) if source else Florence2(nms_iou=0.5)
+        return WordsCutter(florence, segmenter)
     raise RequestError(
         f"--detector {eyes.detector!r}: expected auto, guided, owlv2[:PATH], "
-        "grounding-dino[:PATH] or given"
+        "grounding-dino[:PATH], florence-2[:PATH] or given"
     )
 
 

@@ -11,7 +11,7 @@ from personae.errors import RequestError
 from personae.metrics.evidence import Witness
 from personae.metrics.eyes import Group, PeopleEyes, ThingsEyes
 from personae.vision.cache import TensorCache, cache_folder
-from personae.vision.detectors import GroundingDino, GuidedDetector, Owlv2, ThingEyes
+from personae.vision.detectors import Florence2, GroundingDino, GuidedDetector, Owlv2, ThingEyes
 from personae.vision.embedders import (
     ClipEmbedder,
     DinoEmbedder,
@@ -110,10 +110,12 @@ def _things(choice: EyesChoice) -> ThingsEyes:
         detector = Owlv2(path) if path else Owlv2()
     elif name == "grounding-dino":
         detector = GroundingDino(path) if path else GroundingDino()
+    elif name == "florence-2":
+        detector = Florence2(path) if path else Florence2()
     else:
         raise RequestError(
-            f"--detector {choice.detector!r}: expected guided, owlv2[:PATH] "
-            "or grounding-dino[:PATH]"
+            f"--detector {choice.detector!r}: expected guided, owlv2[:PATH], "
+            "grounding-dino[:PATH] or florence-2[:PATH]"
         )
     return ThingsEyes(ThingEyes(detector, embedder, segmenter=_segmenter(choice)))
 

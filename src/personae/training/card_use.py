@@ -24,6 +24,8 @@ __all__ = [
 
 ADAPTER, TOGETHER, TOKENS = "adapter", "together", "tokens"
 """Folders that lie beside each other; each has a card of its own."""
+# Eyes after whose name a path may stand.
+_EYES = {"arcface", "owlv2", "grounding-dino", "florence-2", "dinov2", "dino", "clip"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ def base_name(text: str) -> str:
     ('owner/model', 'model', 'arcface:r50.onnx')
     """
     name, colon, path = text.partition(":")
-    if colon and name in {"arcface", "owlv2", "grounding-dino", "dinov2", "dino", "clip"}:
+    if colon and name in _EYES:
         return f"{name}:{base_name(path)}"
     if PureWindowsPath(text).drive:
         return PureWindowsPath(text).name

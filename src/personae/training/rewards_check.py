@@ -32,6 +32,7 @@ _IRESNET = ("conv1.weight", "layer1.0.bn3.weight", "fc.weight", "features.weight
 _DETECTORS = {
     "owlv2": "google/owlv2-base-patch16-ensemble",
     "grounding-dino": "IDEA-Research/grounding-dino-tiny",
+    "florence-2": "florence-community/Florence-2-large",
 }
 _EMBEDDERS = {
     "dinov2": str(DINOV2_BASE.source),
@@ -169,7 +170,7 @@ def _detector(text: str) -> Iterator[Finding]:
     elif name in _DETECTORS:
         yield from _pretrained("rewards.detector", path or _DETECTORS[name])
     else:
-        known = "guided, owlv2[:PATH] or grounding-dino[:PATH]"
+        known = "guided, owlv2[:PATH], grounding-dino[:PATH] or florence-2[:PATH]"
         yield Mistake("rewards.detector", known, text, "name one of these")
 
 

@@ -95,7 +95,10 @@ class ThingDetector(Protocol):
     def detect(
         self, image: np.ndarray, cast: Mapping[str, Sequence[Reference]], nouns: Mapping[str, str]
     ) -> list[Detection]:
-        """(H, W, 3) uint8 -> boxes, each with the subject it was found as, surest first."""
+        """(H, W, 3) uint8 -> boxes, each with the subject it was found as, surest first.
+
+        A detector without scores gives its own order.
+        """
         ...
 
 

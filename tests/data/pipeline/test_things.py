@@ -25,7 +25,7 @@ from personae.subjects.box import Box
 from personae.subjects.mask import mask_iou
 from personae.vision.protocols import Detection
 from personae.vision.segmenters import GrabCut
-from tests.vision.tiny_words import save_dino, save_owl, save_sam2
+from tests.vision.tiny_words import save_dino, save_florence, save_owl, save_sam2
 
 COLORS = {"cat": (220, 40, 40), "mug": (40, 60, 220), "kite": (240, 220, 30)}
 NOUNS = {"a": "cat", "b": "mug"}
@@ -222,6 +222,29 @@ def test_tiny_models_of_the_true_classes_look_and_cut(tmp_path, save, name) -> N
     item = item_of(tmp_path, picture, nouns=nouns)
     made = Located(by=name).work(eyes, [item], Files(tmp_path, ".", tmp_path))
     assert len(made.items) + len(made.lost) == 1
+
+
+def test_florence_finds_what_is_asked_for_and_what_it_garbles_is_lost(tmp_path) -> None:
+    picture = drawn([("cat", (40, 50)), ("mug", (110, 60))])
+    disc, other = "<loc_112><loc_233><loc_387><loc_600>", "<loc_550><loc_316><loc_825><loc_683>"
+    again = "<loc_113><loc_234><loc_388><loc_601>"
+    lessons = [(picture, "corgi", f"corgi{disc}{again}"), (picture, "chow", f"chow{other}")]
+    save_florence(tmp_path / "eyes", lessons)
+    choice = SightChoice(detector=f"florence-2:{tmp_path / 'eyes'}", device="cpu")
+    eyes = choice.build()
+    eyes.detector.max_new_tokens = 16  # the tiny one has 64 positions
+    item = item_of(tmp_path, picture, nouns={"a": "corgi", "b": "chow"})
+    (made,) = Located(by=choice.detector).work(eyes, [item], Files(tmp_path, ".", tmp_path)).items
+    assert [thing.box.xyxy for thing in things_of(made)] == [
+        pytest.approx((18, 28.02, 62, 72.06)), pytest.approx((88.08, 37.98, 132.08, 82.02))
+    ]  # fmt: skip
+    assert [thing.score for thing in things_of(made)] == [1.0, 1.0]
+    eyes.detector.max_new_tokens = 5
+    (lost,) = Located(by="florence-2").work(eyes, [item], Files(tmp_path, ".", tmp_path)).lost
+    assert lost.reason == "the detector's answer cannot be read"
+    assert "not done in 5 tokens" in lost.detail
+    with pytest.raises(RequestError, match="florence-2 gives no scores; leave it out"):
+        SightChoice(detector="florence-2", threshold=0.3)
 
 
 def test_things_come_back_from_json() -> None:

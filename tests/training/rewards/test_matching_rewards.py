@@ -30,6 +30,26 @@ def reward_of(*names: str, **settings: object) -> CombinedReward:
     return make_reward(recipe, CPU, ("person",))
 
 
+def test_things_that_eyes_fail_at_are_unmeasured_and_others_are_not(monkeypatch) -> None:
+    recipe = RewardsRecipe(weights={"strict_matching": 1.0, "presence": 1.0})
+    reward = make_reward(recipe, CPU, ("thing",))
+    eyes = reward.members["presence"]._sights[0].eyes
+    looked = eyes.look
+
+    def fails(image: np.ndarray, *rest: object) -> object:
+        if not image.any():
+            raise DataError("the answer cannot be read")
+        return looked(image, *rest)
+
+    monkeypatch.setattr(eyes, "look", fails)
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    asked = Asked({"a": (Reference(photo),)}, kinds={"a": "object"})
+    told = reward(pixels(np.zeros_like(photo), photo), [asked, asked])
+    assert told.reasons[1] is None
+    assert told.reasons[0] is not None
+    assert "efficientnet-lite0 failed: the answer cannot be read" in told.reasons[0]
+
+
 def asked_of_scene(drawn: ToonScene, **more: object) -> Asked:
     subjects = {one.name: (Reference(one.reference.image),) for one in drawn.members}
     return Asked(subjects, prompt=drawn.prompt, relation=drawn.relation, **more)  # type: ignore[arg-type]

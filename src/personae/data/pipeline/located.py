@@ -36,11 +36,11 @@ class Located:
     the others', and cut out.
 
     Attributes:
-        by: ``faces`` (found by the step before), ``owlv2`` or ``grounding-dino``, either with an
-            optional ``:PATH-OR-HUB-ID``.
+        by: ``faces`` (found by the step before), ``owlv2``, ``grounding-dino`` or ``florence-2``,
+            each of the three with an optional ``:PATH-OR-HUB-ID``.
         segmenter: of things: ``grabcut``, or ``sam2`` likewise.
         embedder: what things are compared by, as ``--embedder`` takes it.
-        threshold: of the detector's scores; None: its own.
+        threshold: of the detector's scores; None: its own. Florence-2 has none.
         least_px: of the shorter side of a thing's box.
         most_overlap: intersection over union of two subjects' boxes that are not one place.
         kind: what things are called in examples.
@@ -127,7 +127,10 @@ class Located:
         if len(set(nouns.values())) < len(nouns):
             return Lost(item.id, "two subjects have one noun: words cannot tell them apart")
         picture = files.picture(item)
-        found = sight.find(picture, nouns)
+        try:
+            found = sight.find(picture, nouns)
+        except DataError as error:
+            return Lost(item.id, "the detector's answer cannot be read", detail=str(error))
         boxes: dict[str, Box] = {}
         for name, noun in nouns.items():
             own = [one for one in found if one.subject == name]

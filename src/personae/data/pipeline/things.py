@@ -18,13 +18,13 @@ from personae.errors import DataError, RequestError
 from personae.metrics.witnesses import build_embedder
 from personae.subjects.box import Box
 from personae.subjects.subject import Reference
-from personae.vision.detectors import GroundingDino, Owlv2
+from personae.vision.detectors import Florence2, GroundingDino, Owlv2
 from personae.vision.embedders.crops import square_crop_batch
 from personae.vision.protocols import Detection, Embedder, Segmenter, ThingDetector
 
 __all__ = ["DETECTORS", "Sight", "SightChoice", "Thing", "things_of"]
 
-DETECTORS = ("owlv2", "grounding-dino")
+DETECTORS = ("owlv2", "grounding-dino", "florence-2")
 _SAME_IOU = 0.5  # boxes of one noun that overlap more are one box
 
 
@@ -74,7 +74,7 @@ class Sight:
     def find(self, picture: np.ndarray, nouns: Mapping[str, str]) -> list[Detection]:
         """Each subject's boxes in a picture (H, W, 3) uint8, surest first.
 
-        Of boxes of one subject that overlap by more than half, the surest stays.
+        Of boxes of one subject that overlap by more than half, the surest (or else first) stays.
         """
         cast = {name: [Reference(picture)] for name in nouns}  # asked for by words alone
         kept: list[Detection] = []
@@ -107,10 +107,15 @@ class SightChoice:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.detector.partition(":")[0] not in DETECTORS:
+        name = self.detector.partition(":")[0]
+        if name not in DETECTORS:
             raise RequestError(
-                f"located.by {self.detector!r}: expected faces, owlv2[:PATH] or "
-                "grounding-dino[:PATH]"
+                f"located.by {self.detector!r}: expected faces, owlv2[:PATH], "
+                "grounding-dino[:PATH] or florence-2[:PATH]"
+            )
+        if name == "florence-2" and self.threshold is not None:
+            raise RequestError(
+                f"located.threshold {self.threshold}: florence-2 gives no scores; leave it out"
             )
 
     def models(self) -> Mapping[str, str]:
@@ -131,6 +136,8 @@ class SightChoice:
         if name == "owlv2":
             told |= {} if self.threshold is None else {"threshold": self.threshold}
             detector = Owlv2(**told)
+        elif name == "florence-2":
+            detector = Florence2(**told)
         else:
             told |= {} if self.threshold is None else {"box_threshold": self.threshold}
             detector = GroundingDino(**told)

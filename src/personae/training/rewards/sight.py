@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from personae.errors import DataError
 from personae.metrics.eyes import Eyes, PeopleEyes
 from personae.subjects.subject import Kind, Reference
 from personae.training.rewards.asked import Asked
@@ -18,6 +19,7 @@ from personae.vision.protocols import Detection
 
 __all__ = ["KINDS_OF", "Seen", "Sight", "as_pixels"]
 
+_Look = tuple[list[Detection], Tensor]
 KINDS_OF: dict[str, tuple[Kind, ...]] = {"person": ("person",), "thing": ("animal", "object")}
 
 
@@ -36,7 +38,7 @@ class Seen:
         detections: the N boxes that were found.
         similarity: (M, N) calibrated, mean over a subject's references; differentiable for faces.
         official: (M, N), what the papers' formulas are given.
-        blind: a subject that cannot be known, and why.
+        blind: why there is nothing to score: a subject that cannot be known, eyes that failed.
     """
 
     subjects: tuple[str, ...]
@@ -71,13 +73,14 @@ class Sight:
             return last[2]
         kinds = KINDS_OF[self.eyes.group]
         wanted = [item.of_kind(*kinds) for item in asked]
+        found: Sequence[_Look | str]
         if isinstance(self.eyes, PeopleEyes):
             found = self._faces(self.eyes, pictures, [len(cast) for cast in wanted])
         else:
             found = self._things(pictures, asked, wanted)
         seen = [
-            self._compared(cast, *pair) if cast else None
-            for cast, pair in zip(wanted, found, strict=True)
+            self._compared(cast, look) if cast else None
+            for cast, look in zip(wanted, found, strict=True)
         ]
         self._last = (pictures, asked, seen)
         return seen
@@ -97,9 +100,7 @@ class Sight:
         self._known.move_to_end(key)
         return self._known[key]
 
-    def _faces(
-        self, eyes: PeopleEyes, pictures: Tensor, expected: Sequence[int]
-    ) -> list[tuple[list[Detection], Tensor]]:
+    def _faces(self, eyes: PeopleEyes, pictures: Tensor, expected: Sequence[int]) -> list[_Look]:
         """Boxes and landmarks without a gradient, crops and descriptors with one."""
         found = []
         for image, count in zip(as_pixels(pictures), expected, strict=True):
@@ -122,19 +123,28 @@ class Sight:
         pictures: Tensor,
         asked: Sequence[Asked],
         wanted: Sequence[dict[str, tuple[Reference, ...]]],
-    ) -> list[tuple[list[Detection], Tensor]]:
-        found = []
+    ) -> list[_Look | str]:
+        """What was found in each picture, or why it could not be looked at."""
+        found: list[_Look | str] = []
         for image, item, cast in zip(as_pixels(pictures), asked, wanted, strict=True):
             nouns = {name: item.noun(name) for name in cast}
-            found.append(self.eyes.look(image, cast, nouns) if cast else ([], torch.zeros(0, 0)))
+            try:
+                found.append(
+                    self.eyes.look(image, cast, nouns) if cast else ([], torch.zeros(0, 0))
+                )
+            except DataError as error:
+                found.append(f"{self.eyes.name} failed: {error}")
         return found
 
     def _compared(
         self,
         cast: dict[str, tuple[Reference, ...]],
-        detections: list[Detection],
-        descriptors: Tensor,
+        look: _Look | str,
     ) -> Seen:
+        if isinstance(look, str):
+            nothing = torch.zeros(0, 0)
+            return Seen((), (), nothing, nothing, blind=look)
+        detections, descriptors = look
         known = {name: torch.cat([self.know(one) for one in held]) for name, held in cast.items()}
         blind = [name for name, held in known.items() if not len(held)]
         known = {name: held.to(descriptors.device) for name, held in known.items() if len(held)}

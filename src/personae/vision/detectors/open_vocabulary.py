@@ -24,8 +24,10 @@ __all__ = [
     "GroundingDino",
     "Owlv2",
     "caption_and_spans",
+    "clipped_detections",
     "fitted_size",
     "non_maximum",
+    "noun_queries",
     "pixel_boxes",
 ]
 
@@ -94,7 +96,7 @@ def _normalized(picture: Tensor, mean: Sequence[float], deviation: Sequence[floa
     return (picture - center) / scale
 
 
-def _queries(
+def noun_queries(
     cast: Mapping[str, Sequence[Reference]], nouns: Mapping[str, str]
 ) -> dict[str, str | None]:
     """Noun -> its subject; None where two subjects share a noun, which words cannot tell apart."""
@@ -105,7 +107,7 @@ def _queries(
     return queries
 
 
-def _detections(
+def clipped_detections(
     boxes: np.ndarray,
     scores: np.ndarray,
     subjects: Sequence[str | None],
@@ -165,7 +167,7 @@ class Owlv2:
         self, image: np.ndarray, cast: Mapping[str, Sequence[Reference]], nouns: Mapping[str, str]
     ) -> list[Detection]:
         """(H, W, 3) uint8 -> boxes, surest first; the references are not looked at."""
-        queries = _queries(cast, nouns)
+        queries = noun_queries(cast, nouns)
         if not queries:
             return []
         words = self._tokenizer(
@@ -184,7 +186,9 @@ class Owlv2:
         boxes = pixel_boxes(outputs.pred_boxes[0][sure], side, side)
         names = list(queries.values())
         subjects = [names[label] for label in labels[sure].tolist()]
-        return _detections(boxes, best[sure].cpu().numpy(), subjects, (width, height), self.nms_iou)
+        return clipped_detections(
+            boxes, best[sure].cpu().numpy(), subjects, (width, height), self.nms_iou
+        )
 
     def _pixels(self, image: np.ndarray) -> Tensor:
         """Padded with zeros below and to the right to a square, resized, normalized."""
@@ -236,7 +240,7 @@ class GroundingDino:
         self, image: np.ndarray, cast: Mapping[str, Sequence[Reference]], nouns: Mapping[str, str]
     ) -> list[Detection]:
         """(H, W, 3) uint8 -> boxes, surest first; the references are not looked at."""
-        queries = _queries(cast, nouns)
+        queries = noun_queries(cast, nouns)
         if not queries:
             return []
         caption, spans = caption_and_spans(list(queries))
@@ -253,7 +257,7 @@ class GroundingDino:
         names = list(queries.values())
         subjects = [names[label] for label in labels[sure].tolist()]
         scores = tokens.amax(dim=1)[sure].cpu().numpy()
-        return _detections(boxes, scores, subjects, (width, height), self.nms_iou)
+        return clipped_detections(boxes, scores, subjects, (width, height), self.nms_iou)
 
     def _pixels(self, image: np.ndarray) -> Tensor:
         """Short side 800, long side at most 1333, normalized."""
