@@ -171,9 +171,9 @@ def test_ip_similarity_is_the_slow_one(seed):
 
 
 def test_ip_similarity_by_hand():
-    """A picture 200 wide: boxes below 10 x 10 or thinner than 2.5 are too small."""
+    """A picture 200 wide: boxes below 10 x 10 or thinner than 2 (10 // 4) are too small."""
     boxes = np.array(
-        [[0, 0, 9, 11], [0, 0, 2, 100], [0, 0, 10, 10], [0, 0, 50, 50], [5, 5, 40, 40]]
+        [[0, 0, 9, 11], [0, 0, 1, 100], [0, 0, 10, 10], [0, 0, 50, 50], [5, 5, 40, 40]]
     )
     values = np.array([0.9, 0.8, 0.2, 0.1, 0.3])
     assert ip_similarity(values, boxes, 200) == 0.3
@@ -181,5 +181,9 @@ def test_ip_similarity_by_hand():
     more = np.vstack([boxes, [[0, 0, 90, 90]]])
     assert ip_similarity(np.append(values, 0.99), more, 200) == 0.3
     assert ip_similarity(values[:2], boxes[:2], 200) == 0
+    # Sides count in whole pixels: 1.6 to 12.4 are 10, 0 to 1.6 are 2, and 2 of 50 are enough.
+    assert ip_similarity(values[:1], np.array([[1.6, 0.4, 12.4, 10.4]]), 200) == 0.9
+    assert ip_similarity(values[:1], np.array([[0, 0, 1.6, 50]]), 200) == 0.9
+    assert ip_similarity(values[:1], np.array([[0, 0, 1.4, 100]]), 200) == 0
     with pytest.raises(DataError, match="IP-Sim"):
         ip_similarity(values, boxes[:2], 200)

@@ -236,8 +236,8 @@ def ip_similarity(similarity, boxes, width):
     """The most similar of the first three boxes that are large enough; 0 without one."""
     least, kept = width // 20, []
     for value, (left, top, right, bottom) in zip(similarity, boxes, strict=True):
-        wide, high = right - left, bottom - top
-        if wide * high < least * least or min(wide, high) < least / 4:
+        wide, high = round(right) - round(left), round(bottom) - round(top)
+        if wide * high < least * least or min(wide, high) < least // 4:
             continue
         if len(kept) < 3:
             kept.append(value)

@@ -15,7 +15,8 @@ from personae.subjects.box import Box
 from personae.subjects.subject import Reference
 from personae.vision.detectors import ThingEyes
 from personae.vision.protocols import Detection
-from personae.vision.segmenters import GrabCut
+from personae.vision.segmenters import GrabCut, Sam2
+from tests.vision.tiny_words import save_sam2
 
 SIDE = 24
 
@@ -126,6 +127,14 @@ def test_references_are_cut_by_their_own_mask_or_by_the_segmenter_or_not_describ
     assert eyes.reference_descriptors([Reference(blind, None)]).shape == (0, SIDE * SIDE * 3)
     both = eyes.reference_descriptors([Reference(blind, None), Reference(image, mask)])
     assert len(both) == 1
+
+
+def test_sam2_is_prompted_with_the_box_itself(tmp_path) -> None:
+    choice = EyesChoice(segmenter=f"sam2:{save_sam2(tmp_path)}", cache=None)
+    eyes = build_witnesses(choice, ("thing",))["thing"].eyes
+    assert eyes.things.segmenter.margin == 0
+    assert eyes.name == "guided+sam2-margin-0+efficientnet-lite0"
+    assert Sam2(tmp_path).name == "sam2"
 
 
 def mug(background: tuple[int, int, int], seed: int) -> np.ndarray:

@@ -233,6 +233,16 @@ def test_an_answer_that_is_not_done_is_an_error(folder):
         Florence2(folder, max_new_tokens=5).detect(FIRST, CAST, NOUNS)
 
 
+def test_no_more_is_asked_than_there_are_positions(folder):
+    longest = Florence2(folder)
+    assert longest.max_new_tokens == 64
+    assert longest.answer(FIRST, "corgi") == Florence2(folder, max_new_tokens=20).answer(
+        FIRST, "corgi"
+    )
+    with pytest.raises(DataError, match="too many words"):
+        longest.answer(FIRST, "corgi " * 60)
+
+
 def test_order_is_kept_where_duplicates_go_and_empty_boxes_are_nothing():
     answer = "corgi" + places(500, 500, 600, 600, 0, 0, 400, 400, 0, 0, 410, 400, 9, 9, 9, 99)
     sides = [(60.06, 72.06), (0.06, 48.06), (0.06, 49.26)]

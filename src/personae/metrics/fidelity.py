@@ -239,8 +239,8 @@ def ip_similarity(
     .. math:: \max_{j \le 3} s_j, \quad 0 \text{ where no instance is left}
 
     over the boxes (N, 4) that were found for its noun, in the detector's order, without those that
-    are too small: with m a twentieth of the picture's width (whole pixels), an area below m^2 or a
-    side below m / 4. ``similarity`` is (N,).
+    are too small: on whole pixels, an area below m^2 or a side below m // 4, with m a twentieth of
+    the picture's width (rounded down). ``similarity`` is (N,).
 
     Raises:
         DataError: shapes that do not fit, or a similarity that is not finite.
@@ -259,8 +259,9 @@ def ip_similarity(
             "(N,) and (N, 4)"
         )
     least = image_width_px // 20
-    sides = boxes[:, 2:] - boxes[:, :2]
-    large = (sides.prod(-1) >= least**2) & (sides.min(-1).values >= least / 4)
+    pixels = boxes.round()  # the program measures what it cut out
+    sides = pixels[:, 2:] - pixels[:, :2]
+    large = (sides.prod(-1) >= least**2) & (sides.min(-1).values >= least // 4)
     kept = values[large][:num_instances]
     return float(kept.max()) if len(kept) else 0.0
 

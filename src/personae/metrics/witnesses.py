@@ -29,6 +29,7 @@ from personae.vision.faces import (
 )
 from personae.vision.protocols import Embedder, Segmenter, ThingDetector
 from personae.vision.segmenters import GrabCut, Sam2
+from personae.vision.segmenters.sam2 import SAM2
 from personae.vision.toons import Examiner, ToonFaceDetector, ToonFaceEmbedder
 from personae.vision.weights import require_commercial
 
@@ -127,7 +128,8 @@ def _segmenter(choice: EyesChoice) -> Segmenter | None:
     if name == "grabcut" and not path:
         return GrabCut()
     if name == "sam2":
-        return Sam2(path) if path else Sam2()
+        # XVerseBench's program prompts it with the box itself.
+        return Sam2(path or SAM2, margin=0.0)
     raise RequestError(
         f"--segmenter {choice.segmenter!r}: expected none, grabcut or sam2[:FOLDER-OR-HUB-ID]"
     )

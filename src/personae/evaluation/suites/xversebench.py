@@ -116,9 +116,22 @@ _CARD = SuiteCard(
             "rows say which eyes they were; --embedder dino-crop is the program's",
         ),
         Fault(
-            "IP-Sim cuts things and references out on white, by Florence-2's boxes and SAM 2.1",
-            "--segmenter sam2 (grabcut without weights) does; boxes are of the detector that is "
-            "chosen, Florence-2 is none of them",
+            "IP-Sim cuts things out on white, by Florence-2's boxes and SAM 2.1",
+            "--detector florence-2 --segmenter sam2 --embedder dino-crop does (three beams, each "
+            "noun asked alone, as the prompt spells it, first three large enough, the box itself "
+            "for SAM 2); in float32 for bfloat16; crops come to 256 pixels bilinearly, not by "
+            "Pillow's bicubic; a mask with nothing in its box keeps the background, not all white; "
+            "where its Florence-2 answers with outlines it finds nothing, here their boxes count",
+        ),
+        Fault(
+            "IP-Sim takes each reference photo whole, cut out on white beforehand, and DINO's "
+            "center crop loses the ends of one that is not square",
+            "--segmenter cuts a reference without a mask out by itself; its tight box, padded to a "
+            "square, is compared",
+        ),
+        Fault(
+            "IP-Sim reads what it can of an answer of Florence-2, else finds nothing and scores 0",
+            "both: an answer that cannot be read is unmeasured, with the answer",
         ),
         Fault(
             "identity rests on few scenes: two people or more in 50 of 210",

@@ -80,7 +80,8 @@ class Florence2:
         source: folder or hub id, of the form that transformers reads itself.
         revision: its revision.
         num_beams: beams of the search; 1 is greedy.
-        max_new_tokens: an answer that is not done by then is an error.
+        max_new_tokens: an answer that is not done by then is an error; no more than the weights
+            have positions.
         nms_iou: overlap with an earlier box of the same noun above which a box goes; None keeps
             all.
         device: where to compute.
@@ -102,8 +103,8 @@ class Florence2:
         nms_iou: float | None = None,
         device: str = "cpu",
     ) -> None:
-        self.num_beams, self.max_new_tokens = num_beams, max_new_tokens
-        self.nms_iou, self.device = nms_iou, torch.device(device)
+        self.num_beams, self.nms_iou = num_beams, nms_iou
+        self.device = torch.device(device)
         network, info = load_pretrained(
             "Florence2ForConditionalGeneration", source, revision,
             dtype=torch.float32, output_loading_info=True,
@@ -115,6 +116,8 @@ class Florence2:
                 f"such as {FLORENCE2}: copies that bring their own code are not read"
             )
         self._network: Any = network.eval().requires_grad_(False).to(self.device)
+        self._positions = int(network.config.text_config.max_position_embeddings)
+        self.max_new_tokens = min(max_new_tokens, self._positions)
         self._processor = load_pretrained("Florence2Processor", source, revision)
 
     def detect(
@@ -140,9 +143,11 @@ class Florence2:
         """What the model says where the noun is in a picture (H, W, 3) uint8, as text.
 
         Raises:
-            DataError: an answer that is not done in time.
+            DataError: a noun that is too long, or an answer that is not done in time.
         """
         inputs = self._processor(text=_TASK + noun, images=image, return_tensors="pt")
+        if inputs["input_ids"].shape[1] > self._positions:
+            raise DataError(f"Florence-2 on {noun[:60]!r}...: too many words to be asked for")
         tokens = self._network.generate(
             **inputs.to(self.device),
             do_sample=False,
