@@ -62,7 +62,7 @@ def _box(place: str, size: np.ndarray) -> np.ndarray:
     points = (bins.reshape(-1, 2) + 0.5) * size / _BINS
     if place.startswith("<poly>"):
         points = np.stack([points.min(axis=0), points.max(axis=0)])
-    return points.reshape(4)
+    return np.asarray(points.reshape(4))
 
 
 class Florence2:
