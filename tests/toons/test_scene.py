@@ -12,6 +12,7 @@ from personae.metrics.position import relation_of
 from personae.subjects.manifest import read_scenes
 from personae.subjects.picture import read_picture
 from personae.toons import ACTIONS, PLACES, WORN, scene, split_of, toon, write_scenes
+from personae.toons.caption import pose_words
 from personae.toons.pose import Pose, another_pose
 
 
@@ -38,6 +39,21 @@ def test_a_scene_is_a_pure_function_of_its_seed(seed: int) -> None:
     first, second = scene(seed), scene(seed)
     assert (first.image == second.image).all()
     assert first.prompt == second.prompt and first.claims == second.claims
+
+
+def test_a_bare_scene_is_the_same_but_for_what_is_worn_and_done() -> None:
+    changed = 0
+    for seed in range(6):
+        one, bare = scene(seed, count=2), scene(seed, count=2, bare=True)
+        assert {claim.kind for claim in bare.claims} <= {"count", "place", "relation"}
+        assert [m.face for m in one.members] == [m.face for m in bare.members]
+        for member, other in zip(one.members, bare.members, strict=True):
+            assert (member.reference.image == other.reference.image).all()
+        told = [f", {{{m.name}}} {words}" for m in one.members for words in pose_words(m.pose)]
+        assert one.prompt == bare.prompt + "".join(told)
+        assert (one.image != bare.image).any() == bool(told)
+        changed += bool(told)
+    assert changed >= 3
 
 
 def test_the_world_is_the_one_that_the_weights_were_taught() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from personae.subjects.scene import Relation
 from personae.toons.pose import Pose
 
-__all__ = ["WHERE", "caption"]
+__all__ = ["WHERE", "caption", "pose_words"]
 
 WHERE = {
     "park": "in a park",
@@ -34,8 +34,15 @@ def caption(members: Sequence[tuple[str, Pose]], place: str, relation: Relation 
     if relation is not None:
         parts.append(f"{{{relation.first}}} {relation.words} {{{relation.second}}}")
     for name, pose in members:
-        if pose.wears is not None:
-            parts.append(f"{{{name}}} wearing {_WEARING[pose.wears]}")
-        if pose.action is not None:
-            parts.append(f"{{{name}}} {pose.action}")
+        parts += [f"{{{name}}} {words}" for words in pose_words(pose)]
     return ", ".join(parts)
+
+
+def pose_words(pose: Pose) -> list[str]:
+    """What a toon wears, then what it does.
+
+    >>> pose_words(Pose(action="waving", wears="scarf"))
+    ['wearing a scarf', 'waving']
+    """
+    worn = [] if pose.wears is None else [f"wearing {_WEARING[pose.wears]}"]
+    return worn if pose.action is None else [*worn, pose.action]

@@ -87,6 +87,7 @@ def scene(
     look_alikes: bool = False,
     toons: Sequence[Toon] | None = None,
     size: tuple[int, int] | None = None,
+    bare: bool = False,
 ) -> ToonScene:
     """The scene of a seed: a pure function of its arguments.
 
@@ -97,6 +98,7 @@ def scene(
         look_alikes: all toons of the scene differ in one or two traits only.
         toons: these toons instead of some of the split.
         size: width and height; by default 128 x 128, and 192 x 128 for four toons or more.
+        bare: the same scene in all else, but nobody wears or does anything.
 
     Raises:
         RequestError: a count outside 1 to 5, or a negative seed.
@@ -114,7 +116,7 @@ def scene(
         raise RequestError(f"a scene holds 1 to {MAX_TOONS} toons; got {number}")
     cast = list(toons) if toons is not None else _cast(rng, number, split, look_alikes)
     kind = f"{split}-{number}{'-alike' if look_alikes else ''}"
-    return _draw(f"{kind}-{seed:06d}", seed, cast, rng, size or _size(number))
+    return _draw(f"{kind}-{seed:06d}", seed, cast, rng, size or _size(number), bare=bare)
 
 
 def _size(number: int) -> tuple[int, int]:
@@ -132,10 +134,18 @@ def _cast(rng: np.random.Generator, number: int, split: Split, alike: bool) -> l
 
 
 def _draw(
-    name: str, seed: int, cast: list[Toon], rng: np.random.Generator, size: tuple[int, int]
+    name: str,
+    seed: int,
+    cast: list[Toon],
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    *,
+    bare: bool,
 ) -> ToonScene:
     place = PLACES[int(rng.integers(len(PLACES)))]
     poses = _poses(rng, len(cast))
+    if bare:
+        poses = [replace(one, action=None, wears=None) for one in poses]
     staged = stage(rng, cast, poses, size)
     picture, masks = compose(draw_place(place, rng, *size), staged)
     members = tuple(

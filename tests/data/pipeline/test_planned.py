@@ -91,6 +91,20 @@ def test_every_task_is_asked_for_and_planned(tmp_path) -> None:
         assert ("relation" in item.data) == (item.data["task"] in {"position", "complex"})
 
 
+def test_what_an_edit_is_to_add_is_not_planned(tmp_path) -> None:
+    with serving(obedient) as endpoint:
+        step = planned(endpoint.url)
+        tasks = dict.fromkeys(("attribute", "action", "complex"), 1.0)
+        source = list(plans(step, 3, tasks, bare=tasks))
+        items = list(run_pipeline(source, [step], tmp_path).items())
+        heard = [json.loads(one["messages"][1]["content"]) for *_, one in endpoint.asked]
+    assert [asked["task"] for asked in heard] == ["background", "background", "position"]
+    assert [item.data["task"] for item in items] == list(tasks)
+    for item in items:
+        assert not {"attributes", "actions"} & item.data.keys()
+        assert ("relation" in item.data) == (item.data["task"] == "complex")
+
+
 def test_bad_answers_are_told_back_until_one_is_good(tmp_path) -> None:
     script = ["Of course! Here is your plan.", json.dumps(GOOD)[:70], {"prompt": "{a}"}]
     asked = []

@@ -12,6 +12,7 @@ import torch
 from personae.compute.device import choose_device
 from personae.data.pipeline.items import Item, Made
 from personae.data.pipeline.looks import perceptual_hash
+from personae.data.pipeline.plans import world_scene
 from personae.data.pipeline.provenance import backbone_models
 from personae.data.pipeline.step import Files
 from personae.diffusion.backbone import Backbone
@@ -20,7 +21,6 @@ from personae.errors import DataError, RequestError
 from personae.generation.drawing import DEFAULT_SIZE
 from personae.generation.noise import picture_generator, plain_noise
 from personae.generation.prompts import named
-from personae.toons import scene
 
 __all__ = ["WORLD", "Drawn"]
 
@@ -79,9 +79,7 @@ class Drawn:
                 f"{item.id}: planned for a model, not for the toon world; expected plans by "
                 'planner "world", or another drawn.by'
             )
-        drawn = scene(
-            told["seed"], count=told["count"], split=told["split"], look_alikes=told["alike"]
-        )
+        drawn = world_scene(told)
         where = {m.name: [round(float(x), 2) for x in m.face.xyxy] for m in drawn.members}
         return drawn.image, {"where": where}
 

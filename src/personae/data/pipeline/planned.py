@@ -33,6 +33,8 @@ from personae.vision.language import Message
 __all__ = ["PlanAnswer", "Planned", "check_plan", "plan_question"]
 
 _SALT = 0x11A9
+# What a language model is asked for where attributes and actions are to be added by an edit.
+_BARE = {"attribute": "background", "action": "background", "complex": "position"}
 _MOST = 120
 
 _TASK = (
@@ -91,12 +93,13 @@ class Planned:
                 f"subjects; got {list(self.nouns)}"
             )
 
-    def plan(self, task: str, number: int, seed: int) -> Mapping[str, Any]:
-        """See `Planner`: categories alone, the rest is said by `work`."""
+    def plan(self, task: str, number: int, seed: int, *, bare: bool = False) -> Mapping[str, Any]:
+        """See `Planner`: categories alone, the rest is said by `work`; bare, as another task."""
         rng = np.random.default_rng([_SALT, seed, number])
         ids = "abcd"[: COUNTS.get(task, 2)]
         drawn = rng.choice(sorted(set(self.nouns)), len(ids), replace=False)
-        return {"nouns": dict(zip(ids, map(str, drawn), strict=True))}
+        nouns = {"nouns": dict(zip(ids, map(str, drawn), strict=True))}
+        return {**nouns, "planned_as": _BARE[task]} if bare else nouns
 
     def settings(self) -> Mapping[str, Any]:
         """See `Planner` and `Step`."""
@@ -112,7 +115,8 @@ class Planned:
         made: list[Item] = []
         lost: list[Lost] = []
         for item in items:
-            task, nouns = item.data["task"], item.data["nouns"]
+            nouns = item.data["nouns"]
+            task = item.data.get("planned_as", item.data["task"])
             read = partial(_read, task, nouns)
             seed = int(np.random.default_rng([self.seed, *item.id.encode()]).integers(1 << 31))
             heard = state.ask(plan_question(task, nouns), read, seed)

@@ -7,7 +7,7 @@ ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,10 +16,18 @@ import numpy as np
 from personae.data.pipeline.items import Item
 from personae.errors import RequestError
 from personae.toons import scene
-from personae.toons.caption import WHERE
+from personae.toons.caption import WHERE, pose_words
 from personae.toons.scene import ToonScene
 
-__all__ = ["COUNTS", "TASKS", "Planner", "TemplatePlanner", "WorldPlanner", "plans"]
+__all__ = [
+    "COUNTS",
+    "TASKS",
+    "Planner",
+    "TemplatePlanner",
+    "WorldPlanner",
+    "plans",
+    "world_scene",
+]
 
 TASKS = ("attribute", "background", "action", "position", "complex", "three", "four")
 COUNTS = {"three": 3, "four": 4}
@@ -31,11 +39,12 @@ _TRIES = 500
 class Planner(Protocol):
     """Makes one plan of a task."""
 
-    def plan(self, task: str, number: int, seed: int) -> Mapping[str, Any]:
+    def plan(self, task: str, number: int, seed: int, *, bare: bool = False) -> Mapping[str, Any]:
         """``prompt`` with ids in braces, ``nouns`` by id, ``alone`` words by id, and more.
 
         ``relation`` (id, words, id) is told where the prompt says one. What a later step is to
-        find out (`Planned`: all but the nouns) is left out.
+        find out (`Planned`: all but the nouns) is left out. ``bare``: attributes and actions do
+        not stand in the prompt; where they are planned they stand in ``edits``, [id, words] each.
         """
         ...
 
@@ -77,7 +86,7 @@ class TemplatePlanner:
         """See `Planner`."""
         return {"planner": "templates", **vars(self)}
 
-    def plan(self, task: str, number: int, seed: int) -> Mapping[str, Any]:
+    def plan(self, task: str, number: int, seed: int, *, bare: bool = False) -> Mapping[str, Any]:
         """See `Planner`."""
         rng = np.random.default_rng([_SALT, seed, number])
 
@@ -86,14 +95,15 @@ class TemplatePlanner:
 
         nouns = [str(noun) for noun in rng.choice(sorted(set(self.nouns)), 4, replace=False)]
         ids = "abcd"[: COUNTS.get(task, 2)]
-        place, parts = one(self.places), []
+        place, parts, said = one(self.places), [], []
         relation = ["a", one(self.relations), "b"] if task in {"position", "complex"} else None
         if relation:
             parts.append(f"{{a}} {relation[1]} {{b}}")
         if task in {"attribute", "complex"}:
-            parts += [f"{{{name}}} {one(self.attributes)}" for name in ids]
+            said += [[name, one(self.attributes)] for name in ids]
         if task in {"action", "complex"}:
-            parts += [f"{{{name}}} {one(self.actions)}" for name in ids]
+            said += [[name, one(self.actions)] for name in ids]
+        parts += [] if bare else [f"{{{name}}} {words}" for name, words in said]
         names = [f"{{{name}}}" for name in ids]
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
         elsewhere = [other for other in self.places if other != place] or [place]
@@ -102,6 +112,7 @@ class TemplatePlanner:
             "nouns": dict(zip(ids, nouns, strict=False)),
             "alone": {name: f"{one(self.views)} {one(elsewhere)}" for name in ids},
             **({"relation": relation} if relation else {}),
+            **({"edits": said} if bare else {}),
         }
 
 
@@ -123,8 +134,8 @@ class WorldPlanner:
         """See `Planner`."""
         return {"planner": "world", **vars(self)}
 
-    def plan(self, task: str, number: int, seed: int) -> Mapping[str, Any]:
-        """See `Planner`."""
+    def plan(self, task: str, number: int, seed: int, *, bare: bool = False) -> Mapping[str, Any]:
+        """See `Planner`; ``world`` tells `Drawn` which scene to draw, and whether bare."""
         rng = np.random.default_rng([_SALT, seed, number])
         alike = bool(rng.random() < self.look_alikes)
         first, count = self.start + 1000 * number, COUNTS.get(task, 2)
@@ -136,13 +147,33 @@ class WorldPlanner:
             raise RequestError(f"plan {number}: no scene of {_TRIES} is one of task {task!r}")
         elsewhere = [words for place, words in WHERE.items() if place != drawn.place]
         said = drawn.relation
+        world = {"seed": world_seed, "count": count, "alike": alike, "split": self.split}
         return {
             "prompt": drawn.prompt,
             "nouns": {member.name: member.toon.noun for member in drawn.members},
             "alone": {member.name: str(rng.choice(elsewhere)) for member in drawn.members},
-            "world": {"seed": world_seed, "count": count, "alike": alike, "split": self.split},
+            "world": world,
             **({"relation": [said.first, said.words, said.second]} if said else {}),
+            **(_bare(world, drawn) if bare else {}),
         }
+
+
+def _bare(world: Mapping[str, Any], drawn: ToonScene) -> dict[str, Any]:
+    """What of a plan is otherwise where the scene is drawn bare first."""
+    edits = [[one.name, words] for one in drawn.members for words in pose_words(one.pose)]
+    bare = {**world, "bare": True}
+    return {"prompt": world_scene(bare).prompt, "world": bare, "edits": edits}
+
+
+def world_scene(world: Mapping[str, Any], *, bare: bool | None = None) -> ToonScene:
+    """The scene that a plan's ``world`` names; ``bare`` or not, whatever stands there."""
+    return scene(
+        world["seed"],
+        count=world["count"],
+        split=world["split"],
+        look_alikes=world["alike"],
+        bare=world.get("bare", False) if bare is None else bare,
+    )
 
 
 def _suits(task: str, drawn: ToonScene) -> bool:
@@ -163,8 +194,11 @@ def plans(
     *,
     license: str | None = None,
     consent: str | None = None,
+    bare: Collection[str] = (),
 ) -> Iterator[Item]:
     """An item a plan: tasks in the shares asked for, spread evenly over the whole.
+
+    Those of the tasks in ``bare`` are planned without attributes and actions; see `Planner`.
 
     Raises:
         RequestError: no plan, an unknown task, or shares that are not.
@@ -184,7 +218,7 @@ def plans(
         task = list(tasks)[place]
         yield Item(
             id=f"plan-{number:07d}",
-            data={"task": task, **planner.plan(task, number, seed)},
+            data={"task": task, **planner.plan(task, number, seed, bare=task in bare)},
             license=license,
             consent=consent,
         )
