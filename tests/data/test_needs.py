@@ -68,6 +68,15 @@ def test_speakers_are_named_and_not_asked(tmp_path) -> None:
     assert "planned.speaker" not in states("synthesize_flux.toml", *SPEAKER)
 
 
+def test_who_edits_is_asked_for_and_must_take_references() -> None:
+    assert "edited.by" not in states("synthesize_toons.toml", "edited.by=world")
+    assert states("synthesize_toons.toml", "edited.by=toons")["edited.by"] == "here"
+    assert states("synthesize_flux.toml", "edited.by=/nowhere")["edited.by"] == "missing"
+    klein, sdxl = "black-forest-labs/FLUX.2-klein-4B", "stabilityai/stable-diffusion-xl-base-1.0"
+    assert states("synthesize_flux.toml", f"edited.by={sdxl}")["edited.by"] == "missing"
+    assert states("synthesize_flux.toml", f"edited.by={klein}")["edited.by"] == "to be fetched"
+
+
 def test_the_command_runs_nothing_and_says_by_its_status_what_is_missing(tmp_path) -> None:
     recipe, out = str(RECIPES / "synthesize_flux.toml"), tmp_path / "out"
     told = ["data", "synthesize", recipe, "--out", str(out), "--dry-run"]

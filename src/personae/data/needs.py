@@ -66,9 +66,11 @@ def recipe_needs(recipe: SynthesisRecipe) -> list[Need]:
         needs.append(_model("drawn.by", recipe.drawn.by))
     needs += _eyes(recipe)
     if recipe.redrawn.tries:
-        needs.append(_redrawing(recipe))
+        needs.append(_drawing_again("redrawn.model", recipe.redrawn.model, recipe.redrawn.adapter))
         if recipe.redrawn.adapter is not None:
             needs.append(_adapter(recipe.redrawn.adapter))
+    if recipe.edited is not None and recipe.edited.by != WORLD:
+        needs.append(_drawing_again("edited.by", recipe.edited.by))
     if recipe.base is not None:
         needs.append(_base(recipe.base))
     return needs
@@ -160,18 +162,18 @@ def _is_model(folder: Path, file: str) -> bool:
     return (folder / file).is_file() and any(folder.rglob("*.safetensors"))
 
 
-def _redrawing(recipe: SynthesisRecipe) -> Need:
-    """The single-subject model; whether it takes references is in its configuration."""
-    name = recipe.redrawn.model
-    need = _model("redrawn.model", name)
+def _drawing_again(where: str, name: str, adapter: str | None = None) -> Need:
+    """A model that is shown pictures; whether it takes references is in its configuration."""
+    need = _model(where, name)
     known = name in KNOWN_MODELS or need.state == "here"
-    if need.state == "missing" or recipe.redrawn.adapter is not None or not known:
+    if need.state == "missing" or adapter is not None or not known:
         return need
     try:
         takes_none = find_configs(name).limits.reference_px == 0
     except PersonaeError as error:
         return Need(need.where, name, "missing", str(error))
-    todo = "it takes no references; name another, or an adapter that gives it them"
+    or_adapter = ", or an adapter that gives it them" if where == "redrawn.model" else ""
+    todo = f"it takes no references; name another{or_adapter}"
     return Need(need.where, name, "missing", todo) if takes_none else need
 
 

@@ -17,8 +17,9 @@ from personae.data.pipeline.alike import Alike
 from personae.data.pipeline.alike_things import AlikeThings
 from personae.data.pipeline.captioned import Captioned
 from personae.data.pipeline.counted import Counted
-from personae.data.pipeline.drawn import Drawn
+from personae.data.pipeline.drawn import WORLD, Drawn
 from personae.data.pipeline.duplicates import Unlike
+from personae.data.pipeline.edited import Edited
 from personae.data.pipeline.items import Item
 from personae.data.pipeline.located import Located
 from personae.data.pipeline.people import Faces, faces_of
@@ -63,6 +64,8 @@ class SynthesisRecipe:
         located: which find is which subject; also, who finds and knows things.
         captioned: who writes the prompts to train on.
         redrawn: the single-subject model.
+        edited: who edits the picture once its references are made (PSR's re-editing), so that they
+            do not show what its prompt tells; None: nobody, and prompts tell what was drawn.
         alike: which pairs of reference and target go on. Of things, ``same``, ``different`` and
             ``least_bits`` count alone.
         base: the model to be trained, as ``--model`` takes it: prompts name subjects its way.
@@ -91,6 +94,7 @@ class SynthesisRecipe:
     located: Located = field(default_factory=Located)
     captioned: Captioned = field(default_factory=Captioned)
     redrawn: Redrawn = field(default_factory=Redrawn)
+    edited: Edited | None = None
     alike: Alike = field(default_factory=Alike)
     base: str | None = None
     subject_words: str = SUBJECT_WORDS
@@ -116,6 +120,8 @@ class SynthesisRecipe:
                 f"planner {self.planner!r} and drawn.by {self.drawn.by!r}: the toon world draws "
                 "what it planned itself, and a model what words say"
             )
+        if self.edited is not None:
+            self._check_edited(self.edited)
         if self.base is not None and self.subject_words != SUBJECT_WORDS:
             raise RequestError(
                 f"base {self.base!r} and subject_words {self.subject_words!r}: name one of them"
@@ -123,6 +129,15 @@ class SynthesisRecipe:
         if "{noun}" not in self.subject_words:
             raise RequestError(
                 f"subject_words: expected a text with {{noun}}; got {self.subject_words!r}"
+            )
+
+    def _check_edited(self, edited: Edited) -> None:
+        if edited.faces is not None or edited.located is not None:
+            raise RequestError("edited: say in [faces] and [located] how subjects are found")
+        if edited.by == WORLD and self.planner != "world":
+            raise RequestError(
+                f"planner {self.planner!r} and edited.by 'world': the toon world edits what it "
+                "planned itself; name a model that takes references"
             )
 
     @property
@@ -146,7 +161,11 @@ def read_synthesis(path: Path, settings: Sequence[str] = ()) -> SynthesisRecipe:
 
 
 def synthesis_steps(recipe: SynthesisRecipe) -> list[Step | WholeStep]:
-    """What plans go through."""
+    """What plans go through.
+
+    Captions are written before references are drawn, which costs more. Where pictures are edited,
+    the references come first, then the edit, and the caption is of the edited picture.
+    """
     sight, located = recipe.located.sight, recipe.located
     steps: list[Step | WholeStep] = []
     if recipe.require_license:
@@ -157,8 +176,8 @@ def synthesis_steps(recipe: SynthesisRecipe) -> list[Step | WholeStep]:
     steps += [Described(), recipe.distinct] if recipe.distinct else []
     steps += [recipe.aesthetic] if recipe.aesthetic else []
     if sight is None:
-        steps += [recipe.faces, recipe.counted, located, recipe.captioned, recipe.redrawn]
-        return [*steps, recipe.alike]
+        steps += [recipe.faces, recipe.counted, located]
+        return [*steps, *_told(recipe, recipe.redrawn, recipe.alike.limits.same), recipe.alike]
     alike, told = AlikeThings(embedder=located.embedder), recipe.alike
     alike = replace(
         alike,
@@ -166,7 +185,20 @@ def synthesis_steps(recipe: SynthesisRecipe) -> list[Step | WholeStep]:
         different=alike.different if told.different is None else told.different,
         least_bits=told.least_bits,
     )
-    return [*steps, located, recipe.captioned, replace(recipe.redrawn, things=sight), alike]
+    redrawn = replace(recipe.redrawn, things=sight)
+    return [*steps, located, *_told(recipe, redrawn, alike.same), alike]
+
+
+def _told(recipe: SynthesisRecipe, redrawn: Redrawn, same: float) -> list[Step]:
+    """Caption and references in either order, with the edit between them."""
+    edited = recipe.edited
+    if edited is None:
+        return [recipe.captioned, redrawn]
+    looking: dict[str, Any] = (
+        {"faces": recipe.faces} if recipe.located.sight is None else {"located": recipe.located}
+    )
+    edited = replace(edited, same=same if edited.same is None else edited.same, **looking)
+    return [redrawn, edited, recipe.captioned]
 
 
 def synthesize(
@@ -193,6 +225,7 @@ def synthesize(
         recipe.seed,
         license=recipe.license,
         consent=recipe.consent,
+        bare=recipe.edited.tasks if recipe.edited else (),
     )
     account = run_pipeline(
         source,
@@ -239,9 +272,16 @@ def example_line(item: Item, subject_words: str, kind: str = "person") -> dict[s
 
 
 def _shown(item: Item, line: Mapping[str, Any]) -> tuple[str, list[Cell]]:
-    """A row of the sheet: the words to train on, the picture, and of each subject both others."""
+    """A row of the sheet: the words to train on, the picture, and of each subject both others.
+
+    Of an edited one also the picture before, with the least similarity of a subject to itself.
+    """
     seen = tuple(face.box for face in faces_of(item)) if "faces" in item.data else None
     cells = [Cell(item.files["image"], "target", seen)]
+    if "unedited" in item.files:
+        boxes = seen and tuple(Box(*one["box"]) for one in item.data["edited"])
+        least = min(one["similarity"] for one in item.data["edited"])
+        cells.insert(0, Cell(item.files["unedited"], f"before the edit: {least:.2f}", boxes))
     for one in item.data["people"]:
         name, noun = one["name"], item.data["nouns"][one["name"]]
         face = (Box(*one["shown"]),) if one.get("shown") else None

@@ -120,6 +120,29 @@ def test_from_a_language_model_to_examples_that_can_be_trained_on(
     assert (tmp_path / "contact_sheet.png").is_file()
 
 
+def test_things_are_edited_by_a_tiny_model_as_the_recipe_says(tmp_path, klein, monkeypatch) -> None:
+    eyes = Sight(Halves(), Halves(), Halves())
+    monkeypatch.setattr(SightChoice, "build", lambda self: eyes)
+    monkeypatch.setattr(AlikeThings, "build", lambda self: eyes.embedder)
+    asked = recipe(
+        klein, "count=2", "tasks={attribute=1}", f"edited.by={klein}", "edited.steps=1",
+        "edited.device=cpu", "alike.same=-1", "alike.different=1", "alike.least_bits=0",
+        "unlike.apart=1",
+    )  # fmt: skip
+    account = synthesize(asked, tmp_path)
+    assert [step.name for step in account.steps][-3:] == ["edited", "captioned", "alike"]
+    items = list(account.items())
+    assert len(items) == 2, account
+    for item in items:
+        before, after = (Path(item.files[key]).parent for key in ("unedited", "image"))
+        assert (before.parts[0], after.parts[0]) == ("01-drawn", "05-edited")
+        assert item.files["mask-a"].startswith("05-edited"), "of the edited picture"
+        (a, told), (b, also) = item.data["edits"]
+        assert item.data["caption"].endswith(f", {{{a}}} {told}, {{{b}}} {also}")
+        assert told in asked.templates.attributes and item.data["edited_by"] == str(klein)
+        assert all(-1 <= one["similarity"] <= 1.01 for one in item.data["edited"])
+
+
 def test_recipes_of_things_that_contradict_themselves(klein) -> None:
     for settings, text in (
         (["planner=llm"], r"needs a section \[planned\]"),

@@ -89,7 +89,10 @@ class Located:
         made: list[Item] = []
         lost: list[Lost] = []
         for item in items:
-            found = self._faces(item) if state is None else self._things(state, item, files)
+            if state is None:
+                found = self._faces(item)
+            else:
+                found = self.things(state, item, files.picture(item), files)
             if isinstance(found, Lost):
                 lost.append(found)
             else:
@@ -122,11 +125,11 @@ class Located:
         order = [int(place) for place in (middles @ _STEPS[name]).argsort(kind="stable")]
         return order if name == "next to" or first == names[0] else order[::-1]
 
-    def _things(self, sight: Sight, item: Item, files: Files) -> Item | Lost:
+    def things(self, sight: Sight, item: Item, picture: np.ndarray, files: Files) -> Item | Lost:
+        """The item with the things that a picture (H, W, 3) uint8 shows of its subjects."""
         nouns: Mapping[str, str] = item.data["nouns"]
         if len(set(nouns.values())) < len(nouns):
             return Lost(item.id, "two subjects have one noun: words cannot tell them apart")
-        picture = files.picture(item)
         try:
             found = sight.find(picture, nouns)
         except DataError as error:

@@ -156,7 +156,7 @@ class Faces:
         lost: list[Lost] = []
         for item in items:
             faces = look(state, files.picture(item), self.least)
-            verdict = self._verdict(item, faces)
+            verdict = self.verdict(item, faces)
             if verdict is not None:
                 lost.append(verdict)
                 continue
@@ -164,7 +164,8 @@ class Faces:
             made.append(item.child(item.id, self.name, data=data))
         return Made(tuple(made), tuple(lost))
 
-    def _verdict(self, item: Item, faces: Sequence[Face]) -> Lost | None:
+    def verdict(self, item: Item, faces: Sequence[Face]) -> Lost | None:
+        """Why a picture with these faces goes no further; None: it does."""
         if len(faces) < self.least:
             return Lost(item.id, f"fewer than {self.least} people", detail=str(len(faces)))
         if len(faces) > self.most:
