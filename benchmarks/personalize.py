@@ -1,8 +1,8 @@
 """Two toons from five pictures each: MuDI, its baselines and its ablations, by the examiner.
 
     python benchmarks/personalize.py OUT [--kinds distinct alike alike6] [--casts 4]
-        [--arms mudi mudi@0.3 ...] [--count 2] [--width 256] [--scenes 16] [--seeds 2]
-        [--part 0/2] [--table] [--sheet FILE.png]
+        [--arms mudi mudi@0.3 ...] [--count 2] [--scenes 16] [--seeds 2] [--part 0/2] [--table]
+        [--sheet FILE.png]
 
 Each cast is learned by itself by recipes/mudi_toons.toml with the settings of an arm, and its
 test scenes are drawn without references in context. The examiner compares with portraits that
@@ -160,8 +160,8 @@ def write_inputs(folder: Path, kind: str, number: int, choice: argparse.Namespac
 
 
 def size_of(choice: argparse.Namespace) -> tuple[int, int]:
-    """The checkpoint's own sizes, the wide one from three on: heads keep their size."""
-    return (choice.width or (128 if choice.count == 2 else 192), 128)
+    """So wide that heads keep their size: 128 for two, 64 more for each that joins them."""
+    return (64 * choice.count, 128)
 
 
 def steps_of(arm: Arm, choice: argparse.Namespace) -> int:
@@ -355,7 +355,6 @@ def main() -> None:
     parser.add_argument("--casts", type=int, default=4)
     parser.add_argument("--arms", nargs="+", default=list(ARMS))
     parser.add_argument("--count", type=int, default=2)
-    parser.add_argument("--width", type=int, default=0, help="0: 128 for two, 192 for more.")
     parser.add_argument("--scenes", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=800, help="Of two.")
