@@ -239,7 +239,8 @@ def sets(out: Path, choice: argparse.Namespace) -> dict[str, list[Item]]:
     }
     found = {"truth": items, "unfiltered": items, "crops": items}
     found["pipeline"] = [item for item in items if item.id in kept]
-    dirty = list(spoiled(true_items(items, out), out / "spoiled"))
+    true = true_items(items, out)
+    dirty = list(spoiled(true, out / "spoiled"))
     found["spoiled"] = dirty
     for name in SPOILED[1:]:
         without = None if name == "filtered" else name.removeprefix("without-")
@@ -252,7 +253,7 @@ def sets(out: Path, choice: argparse.Namespace) -> dict[str, list[Item]]:
     rng = np.random.default_rng(0)
     chosen = {name: [held[k] for k in sorted(rng.permutation(len(held))[:size])]
               for name, held in found.items()}  # fmt: skip
-    return {**chosen, **halves(true_items(items, out), out / "halves", size)}
+    return {**chosen, **halves(true, out / "halves", size)}
 
 
 def paired_items(out: Path, choice: argparse.Namespace) -> list[Item]:

@@ -17,6 +17,7 @@ from personae.errors import DataError
 from personae.subjects.manifest import read_cast
 from personae.subjects.mask import mask_iou
 from personae.subjects.picture import read_mask, read_picture
+from personae.vision.detectors import by_words
 from tests.data.photo_sets import picture, small_cast, thing
 
 BIG = (160, 140)
@@ -277,7 +278,7 @@ def test_what_a_detector_could_not_say_is_told_and_stays(
         def detect(self, *_: object) -> list[object]:
             raise DataError("the answer cannot be read: x<loc_1>")
 
-    monkeypatch.setattr("personae.data.segment.Florence2", Garbling)
+    monkeypatch.setitem(by_words._CLASSES, "florence-2", Garbling)
     for _ in range(2):
         how = ("--detector=florence-2", "--segmenter=grabcut")
         prepare(tmp_path / "photos", cast, *how)

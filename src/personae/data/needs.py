@@ -21,8 +21,7 @@ from personae.diffusion.configs import KNOWN_MODELS
 from personae.diffusion.load import TOONS, find_configs
 from personae.errors import PersonaeError, RequestError, WeightsError
 from personae.metrics.witnesses import build_embedder
-from personae.vision.detectors.florence import FLORENCE2
-from personae.vision.detectors.open_vocabulary import GROUNDING_DINO, OWLV2
+from personae.vision.detectors import WORD_DETECTORS
 from personae.vision.embedders.transformers_models import CLIP_B16, DINO_S16, DINOV2_BASE
 from personae.vision.language import KEY_VARIABLE
 from personae.vision.segmenters.sam2 import SAM2
@@ -31,9 +30,7 @@ __all__ = ["Need", "recipe_needs"]
 
 State = Literal["here", "to be fetched", "not asked", "missing"]
 _PUBLISHED = {
-    "owlv2": OWLV2,
-    "grounding-dino": GROUNDING_DINO,
-    "florence-2": FLORENCE2,
+    **WORD_DETECTORS,
     "sam2": SAM2,
     "dinov2": str(DINOV2_BASE.source),
     "dino": str(DINO_S16.source),

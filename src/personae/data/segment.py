@@ -12,7 +12,7 @@ import torch
 from personae.errors import DataError, RequestError
 from personae.subjects.box import Box
 from personae.subjects.subject import Kind, Reference
-from personae.vision.detectors import Florence2, GroundingDino, GuidedDetector, Owlv2
+from personae.vision.detectors import WORD_DETECTORS, GuidedDetector, word_detector
 from personae.vision.embedders import EfficientNetEmbedder
 from personae.vision.faces import DlibFaceDetector
 from personae.vision.protocols import FaceDetector, Segmenter, ThingDetector
@@ -42,7 +42,6 @@ __all__ = [
     "person_middle",
 ]
 
-_OWLV2 = "google/owlv2-base-patch16-ensemble"
 # MuDI's automatic masks asked OWLv2 for boxes above this (mudi.md, preprocessing).
 _OWLV2_THRESHOLD = 0.2
 _DRAFT = GrabCutConfig(long_side_px=288)
@@ -192,21 +191,15 @@ def build_cutter(eyes: EyesForCutting) -> Cutter:
     """
     detector, source = _split(eyes.detector)
     if detector == "auto":
-        detector = "owlv2" if in_hub_cache(_OWLV2) else "guided"
+        detector = "owlv2" if in_hub_cache(WORD_DETECTORS["owlv2"]) else "guided"
     if detector == "given" or eyes.segmenter == "given":
         return GivenCutter()
     segmenter = build_segmenter(eyes.segmenter)
     if detector == "guided":
         return TogetherCutter(segmenter)
-    if detector == "owlv2":
-        owl = Owlv2(source or _OWLV2, threshold=_OWLV2_THRESHOLD, nms_iou=0.5)
-        return WordsCutter(owl, segmenter)
-    if detector == "grounding-dino":
-        dino = GroundingDino(source, nms_iou=0.5) if source else GroundingDino(nms_iou=0.5)
-        return WordsCutter(dino, segmenter)
-    if detector == "florence-2":
-        florence = Florence2(source, nms_iou=0.5) if source else Florence2(nms_iou=0.5)
-        return WordsCutter(florence, segmenter)
+    if detector in WORD_DETECTORS:
+        sure = {"threshold": _OWLV2_THRESHOLD} if detector == "owlv2" else {}
+        return WordsCutter(word_detector(detector, source, nms_iou=0.5, **sure), segmenter)
     raise RequestError(
         f"--detector {eyes.detector!r}: expected auto, guided, owlv2[:PATH], "
         "grounding-dino[:PATH], florence-2[:PATH] or given"

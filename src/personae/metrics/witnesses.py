@@ -11,7 +11,7 @@ from personae.errors import RequestError
 from personae.metrics.evidence import Witness
 from personae.metrics.eyes import Group, PeopleEyes, ThingsEyes
 from personae.vision.cache import TensorCache, cache_folder
-from personae.vision.detectors import Florence2, GroundingDino, GuidedDetector, Owlv2, ThingEyes
+from personae.vision.detectors import WORD_DETECTORS, GuidedDetector, ThingEyes, word_detector
 from personae.vision.embedders import (
     ClipEmbedder,
     DinoEmbedder,
@@ -107,12 +107,8 @@ def _things(choice: EyesChoice) -> ThingsEyes:
     if name == "guided":
         eyes = embedder if isinstance(embedder, EfficientNetEmbedder) else EfficientNetEmbedder()
         detector = GuidedDetector(eyes, cache=TensorCache(choice.cache))
-    elif name == "owlv2":
-        detector = Owlv2(path) if path else Owlv2()
-    elif name == "grounding-dino":
-        detector = GroundingDino(path) if path else GroundingDino()
-    elif name == "florence-2":
-        detector = Florence2(path) if path else Florence2()
+    elif name in WORD_DETECTORS:
+        detector = word_detector(name, path)
     else:
         raise RequestError(
             f"--detector {choice.detector!r}: expected guided, owlv2[:PATH], "

@@ -16,6 +16,7 @@ from personae.training.recipe import Recipe
 from personae.training.recipe_check import Finding, Mistake, Remark, Unchecked, mistake_of
 from personae.training.rewards.matching import MATCHING
 from personae.training.rewards.recipe import DIFFERENTIABLE, RewardsRecipe
+from personae.vision.detectors import WORD_DETECTORS
 from personae.vision.embedders.lite_network import LITE0_WEIGHTS
 from personae.vision.embedders.transformers_models import CLIP_B16, DINO_S16, DINOV2_BASE
 from personae.vision.faces.detect import CNN_WEIGHTS, LANDMARK_WEIGHTS
@@ -29,11 +30,6 @@ _TOONS = ("toon-centers", "toon-identity")
 _EXAMINER = ("examiner-regions", "examiner-patches", "examiner-figures")
 _IRESNET = ("conv1.weight", "layer1.0.bn3.weight", "fc.weight", "features.weight")
 # Published models by the names that recipes give them; the package that one of them needs.
-_DETECTORS = {
-    "owlv2": "google/owlv2-base-patch16-ensemble",
-    "grounding-dino": "IDEA-Research/grounding-dino-tiny",
-    "florence-2": "florence-community/Florence-2-large",
-}
 _EMBEDDERS = {
     "dinov2": str(DINOV2_BASE.source),
     "dino": str(DINO_S16.source),
@@ -167,8 +163,8 @@ def _detector(text: str) -> Iterator[Finding]:
     name, _, path = text.partition(":")
     if text == "guided":
         yield from _packaged("rewards.detector", [LITE0_WEIGHTS])
-    elif name in _DETECTORS:
-        yield from _pretrained("rewards.detector", path or _DETECTORS[name])
+    elif name in WORD_DETECTORS:
+        yield from _pretrained("rewards.detector", path or WORD_DETECTORS[name])
     else:
         known = "guided, owlv2[:PATH], grounding-dino[:PATH] or florence-2[:PATH]"
         yield Mistake("rewards.detector", known, text, "name one of these")

@@ -301,7 +301,7 @@ def test_words_of_the_recipe_where_the_plan_has_none(tmp_path) -> None:
 
 def test_a_model_that_cannot_be_shown_the_picture_is_refused(monkeypatch) -> None:
     blind = SimpleNamespace(limits=SimpleNamespace(reference_px=0))
-    monkeypatch.setattr("personae.data.pipeline.edited.load_backbone", lambda by, device: blind)
+    monkeypatch.setattr("personae.data.pipeline.shown.load_backbone", lambda by, device: blind)
     with pytest.raises(RequestError, match="takes no references"):
         Edited(by="sdxl", faces=FACES, same=0.5, device="cpu").build()
 

@@ -14,29 +14,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from personae.compute.device import choose_device
 from personae.data.pipeline.drawn import WORLD
 from personae.data.pipeline.found_again import FacesAgain, FoundAgain, Seeker, ThingsAgain
 from personae.data.pipeline.items import Item, Lost, Made
-from personae.data.pipeline.located import Located, subject_boxes
+from personae.data.pipeline.located import ONE_NOUN, Located, subject_boxes
 from personae.data.pipeline.looks import perceptual_hash
 from personae.data.pipeline.people import Faces
 from personae.data.pipeline.plans import world_scene
 from personae.data.pipeline.provenance import backbone_models
-from personae.data.pipeline.step import Files
+from personae.data.pipeline.shown import draw_shown, load_shown
+from personae.data.pipeline.step import Files, made_of
 from personae.diffusion.backbone import Backbone
-from personae.diffusion.load import load_backbone
 from personae.errors import DataError, RequestError
-from personae.generation.noise import picture_generator, plain_noise
+from personae.generation.noise import picture_generator
 
 __all__ = ["EDITABLE", "Edited", "Retoucher"]
 
 EDITABLE = ("attribute", "action", "complex")
 """Tasks that tell what a subject wears or does."""
 _SALT = 0xED17
-_ONE_NOUN = "two subjects have one noun: words cannot tell them apart"
 
 
 @dataclass(eq=False)
@@ -134,32 +131,23 @@ class Edited:
     def _model(self) -> Backbone | None:
         if self.by == WORLD:
             return None
-        backbone = load_backbone(self.by, device=choose_device(self.device))
-        if not backbone.limits.reference_px:
-            raise RequestError(
-                f"edited.by {self.by!r} takes no references, so it cannot be shown a picture; "
-                "expected a model that does"
-            )
-        return backbone
+        return load_shown("edited.by", self.by, self.device)
 
     def work(self, state: Retoucher, items: Sequence[Item], files: Files) -> Made:
         """See `Step`."""
-        made: list[Item] = []
-        lost: list[Lost] = []
-        for item in items:
-            if item.data["task"] not in self.tasks:
-                made.append(item.child(item.id, self.name))
-                continue
-            outcome = self._item(state, item, files)
-            (made if isinstance(outcome, Item) else lost).append(outcome)  # type: ignore[arg-type]
-        return Made(tuple(made), tuple(lost))
+        return made_of(
+            self._item(state, item, files)
+            if item.data["task"] in self.tasks
+            else item.child(item.id, self.name)
+            for item in items
+        )
 
     def _item(self, state: Retoucher, item: Item, files: Files) -> Item | Lost:
         before, edits = files.picture(item), self._edits(item)
         if state.backbone is None:
             picture = _world(item)
         elif len(set(item.data["nouns"].values())) < len(item.data["nouns"]):
-            return Lost(item.id, _ONE_NOUN)
+            return Lost(item.id, ONE_NOUN)
         else:
             picture = self._draw(state.backbone, item, before, self._instruction(item, edits))
         changed = float(np.abs(picture.astype(np.float32) - before).mean()) / 255
@@ -195,23 +183,9 @@ class Edited:
 
     def _draw(self, backbone: Backbone, item: Item, before: np.ndarray, words: str) -> np.ndarray:
         """The picture again, of its own size, from itself as the one reference."""
-        limits, guided = backbone.limits, self.reference_guidance
         height, width = before.shape[:2]
-        noise = plain_noise(
-            (1, *backbone.latent_shape(width, height)),
-            picture_generator(f"{item.id} edited", self.seed, 0),
-        )
-        with torch.no_grad():
-            (picture,) = backbone.draw(
-                words,
-                (before,),
-                width=width,
-                height=height,
-                latents=noise.to(backbone.device, backbone.dtype),
-                steps=self.steps or limits.steps,
-                guidance=limits.guidance if self.guidance is None else self.guidance,
-                reference_guidance=limits.reference_guidance if guided is None else guided,
-            )
+        seeds = [picture_generator(f"{item.id} edited", self.seed, 0)]
+        (picture,) = draw_shown(backbone, words, before, (width, height), self, seeds)
         return picture
 
     def _strangers(self, item: Item, found: FoundAgain) -> Lost | None:

@@ -11,15 +11,16 @@ from scipy.optimize import linear_sum_assignment
 
 from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.people import Face, faces_of
-from personae.data.pipeline.step import Files
+from personae.data.pipeline.step import Files, made_of
 from personae.data.pipeline.things import Sight, SightChoice, Thing
 from personae.errors import DataError
 from personae.metrics.position import relation_of
 from personae.subjects.box import Box
 
-__all__ = ["FACES", "Located", "subject_boxes"]
+__all__ = ["FACES", "ONE_NOUN", "Located", "subject_boxes"]
 
 FACES = "faces"
+ONE_NOUN = "two subjects have one noun: words cannot tell them apart"
 _TWO = 2
 # From the first to the second, in pixels with y down.
 _STEPS = {"left of": (1, 0), "right of": (-1, 0), "above": (0, 1), "below": (0, -1),
@@ -86,18 +87,9 @@ class Located:
 
     def work(self, state: Sight | None, items: Sequence[Item], files: Files) -> Made:
         """See `Step`."""
-        made: list[Item] = []
-        lost: list[Lost] = []
-        for item in items:
-            if state is None:
-                found = self._faces(item)
-            else:
-                found = self.things(state, item, files.picture(item), files)
-            if isinstance(found, Lost):
-                lost.append(found)
-            else:
-                made.append(found)
-        return Made(tuple(made), tuple(lost))
+        if state is None:
+            return made_of(map(self._faces, items))
+        return made_of(self.things(state, item, files.picture(item), files) for item in items)
 
     def _faces(self, item: Item) -> Item | Lost:
         faces, names = faces_of(item), list(item.data["nouns"])
@@ -129,7 +121,7 @@ class Located:
         """The item with the things that a picture (H, W, 3) uint8 shows of its subjects."""
         nouns: Mapping[str, str] = item.data["nouns"]
         if len(set(nouns.values())) < len(nouns):
-            return Lost(item.id, "two subjects have one noun: words cannot tell them apart")
+            return Lost(item.id, ONE_NOUN)
         try:
             found = sight.find(picture, nouns)
         except DataError as error:

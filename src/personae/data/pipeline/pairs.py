@@ -23,7 +23,7 @@ from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.looks import hash_distance, perceptual_hash
 from personae.data.pipeline.people import Face, descriptors_of, face_eyes, faces_of
 from personae.data.pipeline.provenance import face_models
-from personae.data.pipeline.step import Files
+from personae.data.pipeline.step import Files, made_of
 from personae.data.pipeline.thresholds import Thresholds, thresholds
 from personae.subjects.box import Box
 from personae.vision.faces import FaceEmbedder
@@ -53,12 +53,14 @@ class _Look:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """A reference for a person of a query."""
+    """A reference for a person of a query: its crop, and the faces that are shown in there."""
 
     seen: _Seen
     similarity: float
     bits: int
     copied: float
+    crop: np.ndarray
+    shown: list[list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +118,7 @@ class Pairs:
     def work(self, state: FaceEmbedder, items: Sequence[Item], files: Files) -> Made:
         """See `Step`; ``items`` are the frames of an album."""
         album = _Album(state, items, files, GrabCut() if self.cut else None)
-        made: list[Item] = []
-        lost: list[Lost] = []
-        for number, item in enumerate(items):
-            outcome = self._query(album, number, item)
-            (made if isinstance(outcome, Item) else lost).append(outcome)  # type: ignore[arg-type]
-        return Made(tuple(made), tuple(lost))
+        return made_of(self._query(album, number, item) for number, item in enumerate(items))
 
     def _query(self, album: _Album, number: int, item: Item) -> Item | Lost:
         people, limits = album.people[number], self.limits
@@ -182,8 +179,9 @@ class Pairs:
         ):
             # The slowest test comes last, and only until there are enough.
             same = album.copied(person, seen)
-            if same < most_copied and album.crop_of(seen) is not None:
-                chosen.append(_Found(seen, own, bits, same))
+            cropped = album.crop_of(seen) if same < most_copied else None
+            if cropped is not None:
+                chosen.append(_Found(seen, own, bits, same, *cropped))
             if len(chosen) == self.references:
                 break
         return chosen
@@ -191,9 +189,8 @@ class Pairs:
     def _example(self, album: _Album, item: Item, recalled: Mapping[int, Sequence[_Found]]) -> Item:
         files, people = {"image": item.files["image"]}, []
         for person, (seat, found) in enumerate(recalled.items()):
-            crops = [one for one in (album.crop_of(held.seen) for held in found) if one is not None]
-            for place, (crop, _) in enumerate(crops):
-                path = album.files.save(f"{item.id}/{person}-{place}", crop)
+            for place, one in enumerate(found):
+                path = album.files.save(f"{item.id}/{person}-{place}", one.crop)
                 files[f"reference-{person}-{place}"] = path
             people.append(
                 {
@@ -202,7 +199,7 @@ class Pairs:
                     "copied": [round(one.copied, 4) for one in found],
                     "bits": [one.bits for one in found],
                     "from": [album.items[one.seen.frame].id for one in found],
-                    "shown": [boxes for _, boxes in crops],
+                    "shown": [one.shown for one in found],
                 }
             )
         data = {key: value for key, value in item.data.items() if key != "faces"}

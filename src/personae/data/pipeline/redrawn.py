@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from personae.compute.device import choose_device
 from personae.data.pipeline.finders import FaceFinder, Finder, Seen, ThingFinder
 from personae.data.pipeline.items import Item, Lost, Made
 from personae.data.pipeline.people import face_eyes
 from personae.data.pipeline.provenance import backbone_models, face_models
-from personae.data.pipeline.step import Files
+from personae.data.pipeline.shown import draw_shown, load_shown
+from personae.data.pipeline.step import Files, made_of
 from personae.data.pipeline.things import SightChoice
 from personae.diffusion.backbone import Backbone
-from personae.diffusion.load import load_backbone
-from personae.diffusion.lora import load_lora
 from personae.errors import RequestError
 from personae.generation.drawing import DEFAULT_SIZE
-from personae.generation.noise import picture_generator, plain_noise
+from personae.generation.noise import picture_generator
 from personae.generation.references import reference_picture
 from personae.subjects.subject import Reference
 
@@ -96,30 +93,19 @@ class Redrawn:
 
     def build(self) -> Studio:
         """See `Step`."""
-        backbone = self._model() if self.tries else None
+        instead, adapter = ", or an adapter that gives it them", self.adapter
+        backbone = (
+            load_shown("redrawn.model", self.model, self.device, adapter, instead)
+            if self.tries
+            else None
+        )
         if self.things is not None:
             return Studio(backbone, ThingFinder(self.things.build(), self.cut))
         return Studio(backbone, FaceFinder(face_eyes(self.eyes), self.cut, self.cut_reference))
 
-    def _model(self) -> Backbone:
-        backbone = load_backbone(self.model, device=choose_device(self.device))
-        if self.adapter:
-            load_lora(backbone, self.adapter)
-        if not backbone.limits.reference_px:
-            raise RequestError(
-                f"redrawn.model {self.model!r} takes no references; expected one that does, or "
-                "an adapter that gives it them"
-            )
-        return backbone
-
     def work(self, state: Studio, items: Sequence[Item], files: Files) -> Made:
         """See `Step`."""
-        made: list[Item] = []
-        lost: list[Lost] = []
-        for item in items:
-            outcome = self._item(state, item, files)
-            (made if isinstance(outcome, Item) else lost).append(outcome)  # type: ignore[arg-type]
-        return Made(tuple(made), tuple(lost))
+        return made_of(self._item(state, item, files) for item in items)
 
     def _item(self, studio: Studio, item: Item, files: Files) -> Item | Lost:
         paths, people = dict(item.files), []
@@ -163,25 +149,11 @@ class Redrawn:
         """All tries together; each has its own noise, however many there are."""
         assert backbone is not None
         limits = backbone.limits
-        width, height = self.size or next(iter(limits.sizes), DEFAULT_SIZE)
+        size = self.size or next(iter(limits.sizes), DEFAULT_SIZE)
         subject = limits.subject_words.replace("{index}", "1")
         subject = subject.replace("{noun}", item.data["nouns"][name])
         place = item.data["alone"][name]
         words = self.words.replace("{subject}", subject).replace("{place}", place).strip()
-        shape = (1, *backbone.latent_shape(width, height))
-        numbers = range(self.tries)
-        seeds = [picture_generator(f"{item.id} {name}", self.seed, number) for number in numbers]
-        noise = torch.cat([plain_noise(shape, generator) for generator in seeds])
+        seeds = [picture_generator(f"{item.id} {name}", self.seed, k) for k in range(self.tries)]
         square = reference_picture(Reference(crop), limits.reference_px, "object")
-        guided = self.reference_guidance
-        with torch.no_grad():
-            return backbone.draw(
-                words,
-                (square,),
-                width=width,
-                height=height,
-                latents=noise.to(backbone.device, backbone.dtype),
-                steps=self.steps or limits.steps,
-                guidance=limits.guidance if self.guidance is None else self.guidance,
-                reference_guidance=limits.reference_guidance if guided is None else guided,
-            )
+        return draw_shown(backbone, words, square, size, self, seeds)

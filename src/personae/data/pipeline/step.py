@@ -14,7 +14,7 @@ from personae.data.pipeline.items import Item, Lost, Made, safe_path
 from personae.errors import DataError
 from personae.subjects.picture import read_picture
 
-__all__ = ["Files", "Licensed", "Step", "WholeStep", "kept_or_lost"]
+__all__ = ["Files", "Licensed", "Step", "WholeStep", "kept_or_lost", "made_of"]
 
 
 @dataclass(eq=False)
@@ -113,16 +113,16 @@ class WholeStep(Protocol):
         ...
 
 
+def made_of(outcomes: Iterable[Item | Lost]) -> Made:
+    """What came of items, each made or lost."""
+    found = list(outcomes)
+    made = tuple(one for one in found if isinstance(one, Item))
+    return Made(made, tuple(one for one in found if isinstance(one, Lost)))
+
+
 def kept_or_lost(items: Sequence[Item], step: str, judge: Callable[[Item], Lost | None]) -> Made:
     """What a filter makes of items: each goes on under its own id, or is lost."""
-    kept, lost = [], []
-    for item in items:
-        verdict = judge(item)
-        if verdict is None:
-            kept.append(item.child(item.id, step))
-        else:
-            lost.append(verdict)
-    return Made(tuple(kept), tuple(lost))
+    return made_of(judge(item) or item.child(item.id, step) for item in items)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,12 @@ from personae.errors import DataError, RequestError
 from personae.metrics.witnesses import build_embedder
 from personae.subjects.box import Box
 from personae.subjects.subject import Reference
-from personae.vision.detectors import Florence2, GroundingDino, Owlv2
+from personae.vision.detectors import WORD_DETECTORS, word_detector
 from personae.vision.embedders.crops import square_crop_batch
 from personae.vision.protocols import Detection, Embedder, Segmenter, ThingDetector
 
-__all__ = ["DETECTORS", "Sight", "SightChoice", "Thing", "things_of"]
+__all__ = ["Sight", "SightChoice", "Thing", "things_of"]
 
-DETECTORS = ("owlv2", "grounding-dino", "florence-2")
 _SAME_IOU = 0.5  # boxes of one noun that overlap more are one box
 
 
@@ -108,7 +107,7 @@ class SightChoice:
 
     def __post_init__(self) -> None:
         name = self.detector.partition(":")[0]
-        if name not in DETECTORS:
+        if name not in WORD_DETECTORS:
             raise RequestError(
                 f"located.by {self.detector!r}: expected faces, owlv2[:PATH], "
                 "grounding-dino[:PATH] or florence-2[:PATH]"
@@ -131,16 +130,10 @@ class SightChoice:
         """
         device = str(choose_device(self.device))
         name, _, source = self.detector.partition(":")
-        told: dict[str, Any] = {"device": device, **({"source": source} if source else {})}
-        detector: ThingDetector
-        if name == "owlv2":
-            told |= {} if self.threshold is None else {"threshold": self.threshold}
-            detector = Owlv2(**told)
-        elif name == "florence-2":
-            detector = Florence2(**told)
-        else:
-            told |= {} if self.threshold is None else {"box_threshold": self.threshold}
-            detector = GroundingDino(**told)
+        told: dict[str, Any] = {"device": device}
+        if self.threshold is not None:
+            told["threshold" if name == "owlv2" else "box_threshold"] = self.threshold
+        detector = word_detector(name, source, **told)
         return Sight(
             detector, build_segmenter(self.segmenter, device), build_embedder(self.embedder)
         )
