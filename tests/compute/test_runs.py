@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,34 @@ def test_a_full_disk_keeps_what_was_finished(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_two_threads_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
+    path, begun, go_on = tmp_path / "answer", threading.Event(), threading.Event()
+    failed: list[Exception] = []
+
+    def slowly():
+        yield "slow, "
+        begun.set()
+        assert go_on.wait(10)
+        yield "but whole"
+
+    def write() -> None:
+        try:
+            write_atomic(path, slowly())
+        except WorkError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert begun.wait(10)
+    write_atomic(path, "fast")
+    assert path.read_text() == "fast"
+    go_on.set()
+    thread.join(10)
+    assert not failed
+    assert path.read_text() == "slow, but whole"
+    assert [one.name for one in tmp_path.iterdir()] == ["answer"]
+
+
 def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "summary.json"
     write_json(path, {"old": 1})

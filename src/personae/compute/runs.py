@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -39,7 +40,8 @@ def write_atomic(path: Path, content: str | bytes | Iterable[str]) -> None:
     Raises:
         WorkError: the disk is full, or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Of a thread as well: two of one process may write the same file at once.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     parts = (content,) if isinstance(content, str | bytes) else content
     try:
         with temporary.open("wb") as stream:

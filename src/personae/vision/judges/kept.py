@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -64,7 +63,6 @@ class KeptJudge:
 
     def __init__(self, judge: QuestionJudge, folder: Path) -> None:
         self._judge, self._folder = judge, make_folder(folder)
-        self._writing = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -95,10 +93,8 @@ class KeptJudge:
             said = replace(said, reasoning=_readable(said.reasoning), served=served)
             kept = {**asdict(said), "format": _FORMAT, "key": key, "asked": asked}
             del kept["reason"]
-            # One thread at a time: the unfinished file is named by the process alone.
-            with self._writing:
-                make_folder(path.parent)
-                write_json(path, kept)
+            make_folder(path.parent)
+            write_json(path, kept)
         return said
 
 
